@@ -1,0 +1,1 @@
+"""The deterministic core: bytes in, values or errors out. No clock, randomness, environment or sockets."""

@@ -1,0 +1,56 @@
+"""Every maximum, with its unit in the name. A limit is part of the protocol unless marked local."""
+
+from __future__ import annotations
+
+# --- encoding -----------------------------------------------------------------------------
+nesting_depth_max = 16
+canonical_bytes_max = 64 * 1024 * 1024
+
+# --- log ----------------------------------------------------------------------------------
+leaf_bytes_max = 65_535
+block_transactions_max = 512
+block_bytes_max = 4 * 1024 * 1024
+undecided_blocks_max = 1
+uncertified_blocks_max = 16
+
+# --- time ---------------------------------------------------------------------------------
+clock_skew_early_s = 60
+"""A transaction counts from ``iat - clock_skew_early_s``."""
+transaction_lifetime_s_max = 3_600
+repeat_window_ms = 61 * 60 * 1_000
+"""A leaf hash can only come again within this time of its first block."""
+proposal_ahead_ms_max = 10_000
+"""No vote for a block more than this ahead of the validator's own clock."""
+
+# --- members ------------------------------------------------------------------------------
+members_max = 1_024
+validators_max = 32
+name_bytes_max = 32
+network_name_bytes_max = 63
+
+# --- records ------------------------------------------------------------------------------
+attest_groups_max = 2_048
+attest_entries_max = 1_020
+amend_changes_max = 256
+fields_max = 64
+field_name_bytes_max = 32
+field_text_bytes_max = 1_024
+subject_bytes_max = 256
+schema_bytes_max = 8_192
+reason_text_bytes_max = 1_024
+integer_max = 2**63 - 1
+
+# --- evidence -----------------------------------------------------------------------------
+evidence_bytes_max = 64 * 1024 * 1024
+evidence_records_max = 200_000
+evidence_years_max = 30
+evidence_kinds_max = 16
+checkpoint_bytes_max = 16_384
+policy_bytes_max = 65_536
+answer_age_ms_default = 10 * 60 * 1_000
+
+# --- local (one node's own choice, not protocol) --------------------------------------------
+heartbeat_ms_default = 30_000
+peer_timeout_ms = 10_000
+peer_message_bytes_max = 16 * 1024 * 1024
+page_cache_bytes_default = 64 * 1024 * 1024
