@@ -1,0 +1,1 @@
+"""A member's process: ordering, certification, custodian, sources, and the network on one machine."""
