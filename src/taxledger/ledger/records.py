@@ -1,0 +1,374 @@
+"""Records: subjects, periods, tags, identities, commitments and map values (docs/protocol.md §5, §6).
+
+Invariants:
+
+* Nothing here guesses: a subject, a row or a map value is in its one form, or a FormatError says what was
+  expected.
+* ``commit`` is a pure function of its arguments; ``tests/ledger/test_records.py`` recomputes it from the
+  protocol's formula, field by field.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from hashlib import sha256
+
+from taxledger.ledger import canonical, limits
+from taxledger.ledger.errors import EncodingError, FormatError, check
+from taxledger.ledger.hashing import domain, domain_hash, keyed_hash
+from taxledger.ledger.schemas import ROLE_PARTY, Row, Schema, Value
+
+__all__ = [
+    "SUBJECT_SCHEMES",
+    "RecordValue",
+    "Status",
+    "check_subject",
+    "commit",
+    "decode_record_value",
+    "decode_record_values",
+    "encode_record_value",
+    "fingerprint",
+    "identity",
+    "parse_subject",
+    "record_id",
+    "record_period",
+    "record_value_parts",
+    "tag_message",
+    "tag_of",
+    "uscc_check_character",
+]
+
+NO_FINGERPRINT = bytes(16)
+"""How an attest entry says nil (§3)."""
+
+_SALT = domain("salt")
+_FIELD = domain("field")
+_COMMITMENT = domain("commitment")
+_SALT_OF = tuple(_SALT + index.to_bytes(2, "big") for index in range(limits.fields_max))
+_ABSENT = bytes(32)
+_XOR_36 = bytes(each ^ 0x36 for each in range(256))
+_XOR_5C = bytes(each ^ 0x5C for each in range(256))
+_PAD_36 = b"\x36" * 32
+_PAD_5C = b"\x5c" * 32
+
+
+class Status(IntEnum):
+    """What a record is at its present version."""
+
+    VALID = 1
+    VOIDED = 2
+    REVERSED = 3
+    """Red-lettered in full. Still counts: the red letter is a negative record of its own."""
+    REVOKED = 4
+    """Attested in error."""
+    ERASED = 5
+    """The custodian destroyed fields and secret."""
+
+
+# --- subjects -------------------------------------------------------------------------------
+
+_USCC_ALPHABET = "0123456789ABCDEFGHJKLMNPQRTUWXY"
+_USCC = re.compile(r"[0-9A-HJ-NPQRTUWXY]{18}")
+_SUBJECT = re.compile(r"([a-z][a-z0-9-]{0,31}):([^\x00-\x20\x7f](?:[^\x00-\x1f\x7f]*[^\x00-\x20\x7f])?)")
+
+
+def uscc_check_character(first_17: str) -> str:
+    """The 18th character of a unified social credit code (GB 32100-2015): weights ``3^i mod 31``."""
+    total = sum(_USCC_ALPHABET.index(each) * pow(3, index, 31) for index, each in enumerate(first_17))
+    return _USCC_ALPHABET[-total % 31]
+
+
+def _uscc(text: str) -> str:
+    code = text.upper()
+    if not _USCC.fullmatch(code):
+        raise FormatError(f"expected a credit code of 18 characters 0-9A-HJ-NPQRTUWXY, got {text!r}")
+    expected = uscc_check_character(code[:17])
+    if code[17] != expected:
+        raise FormatError(f"credit code {code}: expected check character {expected}, got {code[17]}")
+    return code
+
+
+def _no_org(text: str) -> str:
+    digits = re.sub(r"[ .]", "", text)
+    weights = (3, 2, 7, 6, 5, 4, 3, 2, 1)
+    if not re.fullmatch(r"[0-9]{9}", digits) or sum(map(lambda a, b: int(a) * b, digits, weights)) % 11:
+        raise FormatError(f"expected an organisation number of 9 digits with its check digit, got {text!r}")
+    return digits
+
+
+def _form(pattern: str, what: str, *, drop: str = "", upper: bool = True) -> Callable[[str], str]:
+    compiled = re.compile(pattern)
+
+    def parse(text: str) -> str:
+        identifier = "".join(each for each in text if each not in drop)
+        identifier = identifier.upper() if upper and identifier.isascii() else identifier
+        if not compiled.fullmatch(identifier):
+            raise FormatError(f"expected {what}, got {text!r}")
+        return identifier
+
+    return parse
+
+
+def _name(text: str) -> str:
+    publisher, _, name = text.partition(":")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,62}", publisher) or not name.strip():
+        raise FormatError(f"expected name:<publisher>:<name>, got 'name:{text}'")
+    return f"{publisher}:{' '.join(name.split())}"
+
+
+_any_identifier = _form(r"[!-~]+(?: [!-~]+)*", "an identifier of printable ASCII", upper=False)
+
+SUBJECT_SCHEMES: dict[str, Callable[[str], str]] = {
+    "uscc": _uscc,
+    "cn-tin": _form(r"[0-9A-Z]{15}|[0-9A-Z]{17,20}", "a taxpayer number of 15 or 17–20 characters"),
+    "cumcm": _form(r"E[1-9][0-9]{0,5}", "an enterprise of CUMCM 2020 C like E14"),
+    "no-org": _no_org,
+    "mx-rfc": _form(r"[A-ZÑ&]{3,4}[0-9]{6}[A-Z0-9]{3}", "an RFC like AAA010101AAA", drop=" -"),
+    "gb-vrn": _form(r"(?:GB)?[0-9]{9}(?:[0-9]{3})?", "a VAT number of 9 or 12 digits", drop=" "),
+    "eori": _form(r"[A-Z]{2}[0-9A-Z]{1,15}", "an EORI like GB123456789000", drop=" "),
+    "hu-tax": _form(r"[0-9]{8}(?:[1-5][0-9]{2})?", "a tax number of 8 or 11 digits", drop=" -"),
+    "kr-brn": _form(r"[0-9]{10}", "a business number of 10 digits", drop=" -"),
+    "ca-toronto": _any_identifier,
+    "ted": _any_identifier,
+    "ocds": _any_identifier,
+    "name": _name,
+}
+"""Parser of the identifier of every known scheme: returns it in its one form or raises FormatError."""
+
+
+def check_subject(subject: str) -> None:
+    """Raises FormatError unless this is ``scheme:identifier``, at most 256 bytes, without control characters.
+
+    The scheme need not be a known one: what a subject means is agreed by issuer and bank, not by the ledger.
+    """
+    try:
+        size = len(subject.encode()) if type(subject) is str else 0
+    except UnicodeEncodeError:
+        size = 0
+    if not 0 < size <= limits.subject_bytes_max or not _SUBJECT.fullmatch(subject):
+        raise FormatError(f"expected a subject scheme:identifier, got {subject!r:.80}")
+
+
+def parse_subject(text: str) -> str:
+    """The one form of a subject as a person or a source writes it; a bare credit code gets its scheme.
+
+    Raises:
+        FormatError: unknown scheme, or an identifier that does not fit it (a wrong check character, say).
+    """
+    stripped = text.strip()
+    if _USCC.fullmatch(stripped.upper()):
+        stripped = f"uscc:{stripped}"
+    scheme, colon, identifier = stripped.partition(":")
+    parse = SUBJECT_SCHEMES.get(scheme.strip().lower())
+    if not colon or parse is None:
+        raise FormatError(
+            f"expected a credit code of 18 characters, or <scheme>:<identifier> with a scheme of "
+            f"{', '.join(SUBJECT_SCHEMES)}, got {text!r:.80}"
+        )
+    subject = f"{scheme.strip().lower()}:{parse(identifier.strip())}"
+    check_subject(subject)
+    return subject
+
+
+# --- periods --------------------------------------------------------------------------------
+
+
+def record_period(schema: Schema, values: Row) -> tuple[int, int]:
+    """(year, month byte) of a row that fits its schema: month 1–12, quarter 13–16, 0 for the whole year."""
+    unit, name = schema.period
+    value = values[schema.position[name]]
+    if type(value) is int:
+        return value, 0
+    if type(value) is not str:
+        raise FormatError(f"field {name}: expected a value, its period is read from it")
+    if unit == "year":
+        return int(value[:4]), 0
+    month = int(value[5:7])
+    return int(value[:4]), month if unit == "month" else 13 + (month - 1) // 3
+
+
+# --- tags, identities -----------------------------------------------------------------------
+
+
+def tag_message(chain_id: bytes, subject: str, kind: int, year: int) -> bytes:
+    """What the issuer's key of the year signs, and no one else can: msgpack ``["taxledger/tag/1", …]``."""
+    return canonical.encode(["taxledger/tag/1", chain_id, subject, kind, year])
+
+
+def tag_of(sigma: bytes) -> bytes:
+    """``H("tag", σ)[:16]``: the pseudonym of one subject for one kind and year."""
+    return domain_hash("tag", sigma)[:16]
+
+
+def _is_digits(value: Value, digits: int) -> bool:
+    return type(value) is str and len(value) == digits and value.isascii() and value.isdigit()
+
+
+def _identity_names(schema: Schema, values: Row) -> set[str]:
+    position = schema.position
+    for alternative in schema.unique:
+        if all(
+            _is_digits(values[position[name]], digits) if digits else values[position[name]] is not None
+            for name, digits in alternative
+        ):
+            return {name for name, _digits in alternative}
+    return set(position)
+
+
+def identity(schema: Schema, values: Row) -> list[tuple[str, Value]]:
+    """(name, value) of the fields that make the record unique, in schema order; all where no key fits."""
+    names = _identity_names(schema, values)
+    return [
+        (each.name, value) for each, value in zip(schema.fields, values, strict=True) if each.name in names
+    ]
+
+
+def record_id(year_secret: bytes, kind: int, tag: bytes, identified: list[tuple[str, Value]]) -> bytes:
+    """``HMAC(year secret, "rid", msgpack([kind, tag, identity]))[:16]``."""
+    return keyed_hash(year_secret, "rid", canonical.encode([kind, tag, identified]))[:16]
+
+
+def fingerprint(
+    year_secret: bytes, schema: Schema, values: Row, identified: list[tuple[str, Value]]
+) -> bytes | None:
+    """``HMAC(year secret, "fingerprint", msgpack([kind, identity without parties]))[:16]``, or None.
+
+    The same invoice filed under two enterprises gives the same one, whoever the counterparty is said to be.
+    """
+    if schema.fingerprint is None:
+        return None
+    if schema.fingerprint:
+        name, value = schema.fingerprint
+        if values[schema.position[name]] != value:
+            return None
+    position, fields = schema.position, schema.fields
+    content = [pair for pair in identified if fields[position[pair[0]]].role != ROLE_PARTY]
+    return keyed_hash(year_secret, "fingerprint", canonical.encode([schema.kind, content]))[:16]
+
+
+# --- commitments ----------------------------------------------------------------------------
+
+
+def commit(schema: Schema, chain_id: bytes, key: bytes, version: int, secret: bytes, values: Row) -> bytes:
+    """The 32-byte commitment to a row under a record secret (32 bytes), bound to chain, map key and version.
+
+    With ``salt_i = HMAC(secret, "salt", u16be(i))[:16]`` and ``digest_i = H("field", salt_i ‖ msgpack([name,
+    value]))``, 32 zero bytes for an absent field, it is ``H("commitment", chain_id ‖ key ‖ u32be(version) ‖
+    digest_0 ‖ digest_1 ‖ …)``.
+    """
+    # The formulas of hashing.py unrolled, because this runs for every field attested: domain strings are
+    # joined beforehand, and HMAC (RFC 2104) is keyed once per record instead of once per field.
+    check(
+        len(secret) == 32 and len(chain_id) == 16, "a commitment needs a secret of 32, a chain id of 16 bytes"
+    )
+    encode = canonical.encode
+    inner_keyed = sha256(secret.translate(_XOR_36) + _PAD_36)
+    outer_keyed = sha256(secret.translate(_XOR_5C) + _PAD_5C)
+    parts = [_COMMITMENT, chain_id, key, version.to_bytes(4, "big")]
+    for salt, name, value in zip(_SALT_OF, schema.packed_names, values, strict=False):
+        if value is None:
+            parts.append(_ABSENT)
+            continue
+        inner = inner_keyed.copy()
+        inner.update(salt)
+        outer = outer_keyed.copy()
+        outer.update(inner.digest())
+        parts.append(sha256(_FIELD + outer.digest()[:16] + name + encode(value)).digest())
+    return sha256(b"".join(parts)).digest()
+
+
+# --- values in the state map ----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordValue:
+    """What the state map holds under a record's key.
+
+    Attributes:
+        status: 1–5.
+        version: from 1, below 2^32.
+        schema: number of the schema of the record's kind.
+        commitment: 32 bytes.
+        fingerprint: 16 bytes or None.
+        height: of the block that wrote this version.
+    """
+
+    status: Status
+    version: int
+    schema: int
+    commitment: bytes
+    fingerprint: bytes | None
+    height: int
+
+
+def record_value_parts(status: int, version: int, schema: int, height: int) -> tuple[bytes, bytes]:
+    """(before, after): a value is ``before ‖ commitment ‖ packed fingerprint ‖ after``.
+
+    The packed fingerprint is ``C0`` for nil, else ``C4 10 ‖ fingerprint``. A block writes thousands of values
+    that differ in nothing else.
+    """
+    encode = canonical.encode
+    before = b"\x96" + encode(status) + encode(version) + encode(schema) + b"\xc4\x20"
+    return before, encode(height)
+
+
+def encode_record_value(value: RecordValue) -> bytes:
+    """``[status, version, schema, commitment32, fingerprint16|nil, height]``."""
+    before, after = record_value_parts(int(value.status), value.version, value.schema, value.height)
+    marked = b"\xc0" if value.fingerprint is None else b"\xc4\x10" + value.fingerprint
+    return before + value.commitment + marked + after
+
+
+def _record_value(value: object) -> RecordValue:
+    if type(value) is not list or len(value) != 6:
+        raise FormatError("expected a record value of six elements")
+    status, version, schema, commitment, mark, height = value
+    for number, low, high in (
+        (status, 1, 5),
+        (version, 1, 2**32 - 1),
+        (schema, 1, 255),
+        (height, 0, 2**63 - 1),
+    ):
+        if type(number) is not int or not low <= number <= high:
+            raise FormatError(f"record value: expected an integer {low} to {high}, got {number!r:.40}")
+    if type(commitment) is not bytes or len(commitment) != 32:
+        raise FormatError("record value: expected a commitment of 32 bytes")
+    if mark is not None and (type(mark) is not bytes or len(mark) != 16):
+        raise FormatError("record value: expected a fingerprint of 16 bytes or nil")
+    return RecordValue(
+        status=Status(status),
+        version=version,
+        schema=schema,
+        commitment=commitment,
+        fingerprint=mark,
+        height=height,
+    )
+
+
+def decode_record_value(data: bytes) -> RecordValue:
+    """Raises EncodingError (not canonical) or FormatError (other shape)."""
+    return _record_value(canonical.decode(data, bytes_max=128))
+
+
+def decode_record_values(data: bytes, n: int) -> list[tuple[bytes, RecordValue]]:
+    """The n values that stand joined in ``data``, each with its own bytes.
+
+    Raises:
+        EncodingError: not canonical, or cut.
+        FormatError: another shape or number.
+    """
+    found: list[tuple[bytes, RecordValue]] = []
+    for value in canonical.decode_stream(data):
+        decoded = _record_value(value)
+        # decode_stream has compared: encoding again gives exactly the bytes that stood there.
+        found.append((encode_record_value(decoded), decoded))
+        if len(found) > n:
+            break
+    if len(found) != n:
+        raise FormatError(f"expected {n} record values, got {'more' if len(found) > n else len(found)}")
+    if sum(len(raw) for raw, _value in found) != len(data):
+        raise EncodingError("record values: not in their one form")
+    return found
