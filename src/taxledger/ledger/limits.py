@@ -21,6 +21,8 @@ repeat_window_ms = 61 * 60 * 1_000
 """A leaf hash can only come again within this time of its first block."""
 proposal_ahead_ms_max = 10_000
 """No vote for a block more than this ahead of the validator's own clock."""
+cosignature_ahead_ms_max = 60_000
+"""No verifier believes a co-signature more than this ahead of its own clock."""
 
 # --- members ------------------------------------------------------------------------------
 members_max = 1_024
