@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from taxledger.ledger.errors import FormatError, RefusedError
+from taxledger.ledger.errors import FormatError, RefusedError, UnavailableError
 from taxledger.ledger.hashing import sha256
 
 __all__ = ["Authorities", "Credentials", "make_credentials"]
@@ -162,6 +162,16 @@ class Authorities:
     def members(self) -> tuple[int, ...]:
         """Numbers of the members whose authority is known, ascending."""
         return tuple(sorted(self._of))
+
+    def pem_of(self, number: int) -> str:
+        """The authority of one member, to be the only one trusted on a connection to that member.
+
+        Raises:
+            UnavailableError: it is not known here.
+        """
+        if number not in self._of:
+            raise UnavailableError(f"the TLS authority of member {number} is not known to this node")
+        return self._of[number].public_bytes(serialization.Encoding.PEM).decode("ascii")
 
     def member_of(self, certificate_der: bytes) -> int:
         """The number of the member whose authority signed this certificate (that TLS has already checked).

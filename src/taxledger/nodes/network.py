@@ -1,0 +1,237 @@
+"""A network on one machine: a folder with a home for every member, and the policy file a bank starts from.
+
+``create_network`` builds everything beside the target and renames it into place: a folder is a whole network
+or not there. Ports are free ones of this machine, tried by binding, and stored in every home.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+import secrets
+import shutil
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from taxledger.ledger import limits
+from taxledger.ledger.crypto import Signer
+from taxledger.ledger.errors import InputError, UnavailableError
+from taxledger.ledger.genesis import Genesis, encode_genesis, origin_of
+from taxledger.ledger.members import Member, MemberRole, MemberStatus
+from taxledger.ledger.policy import encode_policy
+from taxledger.ledger.schemas import BUILTIN, KINDS, encode_schema
+from taxledger.nodes.home import ENGINES, HomeConfig, Peer, encode_config, write_secret
+from taxledger.nodes.pki import Credentials, make_credentials
+
+__all__ = ["GrantAccess", "create_network", "free_ports"]
+
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}\Z")
+_NETWORK = re.compile(r"[a-z][a-z0-9.-]{0,62}\Z")
+_PORTS = range(20_000, 32_000)
+"""Below the ephemeral ports of every common system, so that no outgoing connection takes one."""
+
+_KEY_USES = ("transaction", "vote", "log", "cosign")
+
+GrantAccess = Callable[[Path], str]
+"""Makes an API key with every scope, writes the node's file of admitted keys, and returns the plain key."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    """One member before its files are written."""
+
+    number: int
+    name: str
+    role: str
+    keys: dict[str, bytes]
+    credentials: Credentials
+    api_url: str
+    peer_url: str
+
+
+def free_ports(count: int) -> list[int]:
+    """``count`` different TCP ports of the loopback interface that nobody listens on now."""
+    chosen: list[int] = []
+    with ExitStack() as held:
+        for _ in range(200 * count):
+            if len(chosen) == count:
+                break
+            port = secrets.choice(_PORTS)
+            candidate = held.enter_context(socket.socket())
+            try:
+                candidate.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            chosen.append(port)
+    if len(chosen) < count:
+        raise InputError(
+            f"found only {len(chosen)} of {count} free ports in {_PORTS.start}–{_PORTS.stop - 1}"
+        )
+    return chosen
+
+
+def _check_names(network: str, members: Sequence[str], observers: Sequence[str], engine: str) -> None:
+    if not _NETWORK.match(network):
+        raise InputError(f"expected a network name like {_NETWORK.pattern[:-2]}, got {network!r}")
+    if engine not in ENGINES:
+        raise InputError(f"expected an engine out of {', '.join(ENGINES)}, got {engine!r}")
+    if not 1 <= len(members) <= limits.validators_max:
+        raise InputError(f"expected 1 to {limits.validators_max} members, got {len(members)}")
+    names = [*members, *observers]
+    if len(names) > limits.members_max:
+        raise InputError(f"expected at most {limits.members_max} members and observers, got {len(names)}")
+    for name in names:
+        if not _NAME.match(name):
+            raise InputError(
+                f"expected a member name of a–z, 0–9 and -, beginning with a letter, "
+                f"at most {limits.name_bytes_max} characters, got {name!r}"
+            )
+        if names.count(name) > 1:
+            raise InputError(f"member name {name!r} is given twice")
+
+
+def _plan(
+    network: str, members: Sequence[str], observers: Sequence[str], now: datetime.datetime
+) -> list[_Plan]:
+    names = [*members, *observers]
+    ports = iter(free_ports(2 * len(names)))
+    plans = []
+    for number, name in enumerate(names, start=1):
+        validates = number <= len(members)
+        uses = _KEY_USES if validates else _KEY_USES[:1]
+        plans.append(
+            _Plan(
+                number=number,
+                name=name,
+                role="validator" if validates else "observer",
+                keys={use: secrets.token_bytes(32) for use in uses},
+                credentials=make_credentials(network, name, now=now),
+                api_url=f"http://127.0.0.1:{next(ports)}",
+                peer_url=f"https://127.0.0.1:{next(ports)}",
+            )
+        )
+    return plans
+
+
+def _genesis(network: str, engine: str, plans: Sequence[_Plan], now: datetime.datetime) -> Genesis:
+    members = []
+    for plan in plans:
+        public = {use: Signer(key).public_key for use, key in plan.keys.items()}
+        members.append(
+            Member(
+                number=plan.number,
+                name=plan.name,
+                status=MemberStatus.ACTIVE,
+                role=MemberRole.VALIDATOR if plan.role == "validator" else MemberRole.OBSERVER,
+                kinds=tuple(sorted(KINDS.values())) if plan.number == 1 else (),
+                transaction_key=public["transaction"],
+                vote_key=public.get("vote"),
+                log_key=public.get("log"),
+                cosign_key=public.get("cosign"),
+                tls_ca_hash=plan.credentials.ca_hash,
+            )
+        )
+    return Genesis(
+        network=network,
+        engine=engine,
+        time_ms=int(now.timestamp() * 1_000),
+        members=tuple(members),
+        schemas=tuple(encode_schema(schema) for schema in BUILTIN),
+    )
+
+
+def _policy(genesis: Genesis, leaf: bytes) -> bytes:
+    log_keys = [each.log_key for each in genesis.validators if each.log_key]
+    witnesses = {each.name: each.cosign_key for each in genesis.validators if each.cosign_key}
+    return encode_policy(origin=origin_of(genesis, leaf), log_keys=log_keys, witnesses=witnesses)
+
+
+def _write_home(
+    folder: Path,
+    plan: _Plan,
+    plans: Sequence[_Plan],
+    genesis: Genesis,
+    shared: dict[str, bytes],
+    grant: GrantAccess,
+) -> None:
+    folder.mkdir(mode=0o700)
+    for name, content in shared.items():
+        (folder / name).write_bytes(content)
+    config = HomeConfig(
+        number=plan.number,
+        name=plan.name,
+        role=plan.role,
+        network=genesis.network,
+        engine=genesis.engine,
+        sequencer=plans[0].number,
+        api_url=plan.api_url,
+        peer_url=plan.peer_url,
+        peers=tuple(
+            Peer(number=each.number, name=each.name, role=each.role, peer_url=each.peer_url) for each in plans
+        ),
+    )
+    (folder / "node.toml").write_text(encode_config(config), "utf-8")
+    for use, key in (*plan.keys.items(), ("vault", secrets.token_bytes(32))):
+        write_secret(folder / "keys" / f"{use}.key", key.hex().encode() + b"\n")
+    write_secret(folder / "tls" / "node.key", plan.credentials.node_key_pem)
+    (folder / "tls" / "ca.pem").write_bytes(plan.credentials.ca_pem)
+    (folder / "tls" / "node.pem").write_bytes(plan.credentials.node_pem)
+    (folder / "tls" / "peers.pem").write_bytes(b"".join(each.credentials.ca_pem for each in plans))
+    client = {"url": plan.api_url, "key": grant(folder / "api_keys.json")}
+    write_secret(folder / "client.json", json.dumps(client, indent=2).encode() + b"\n")
+    for name in ("store", "log"):
+        (folder / name).mkdir(mode=0o700)
+
+
+def create_network(
+    directory: Path,
+    *,
+    members: Sequence[str],
+    observers: Sequence[str] = (),
+    network: str = "demo",
+    engine: str = "embedded",
+    now: datetime.datetime,
+    grant: GrantAccess,
+) -> None:
+    """Make a network folder: a home for every member, one genesis, one policy file.
+
+    The first member is the sequencer and issues every kind; all members validate, observers only follow.
+
+    Args:
+        directory: must not exist, or be empty.
+        members: names of the validators, in the order of their numbers from 1.
+        observers: names of the members that only follow.
+        network: the network's name, part of the checkpoint origin.
+        engine: the ordering engine.
+        now: present instant with a time zone: the genesis time and the begin of the certificates.
+        grant: makes the API key of a home.
+
+    Raises:
+        InputError: a bad name, or the folder holds something already. Nothing was written.
+        UnavailableError: the folder can't be written.
+    """
+    directory = directory.absolute()
+    _check_names(network, members, observers, engine)
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise InputError(
+            f"{directory} exists and is not an empty folder: choose another, nothing was changed"
+        )
+    plans = _plan(network, members, observers, now)
+    genesis = _genesis(network, engine, plans, now)
+    leaf = encode_genesis(genesis)
+    shared = {"genesis.bin": leaf, "policy.txt": _policy(genesis, leaf)}
+    fresh = directory.with_name(f".{directory.name}.{secrets.token_hex(4)}")
+    try:
+        fresh.mkdir(mode=0o700, parents=True)
+        (fresh / "policy.txt").write_bytes(shared["policy.txt"])
+        for plan in plans:
+            _write_home(fresh / plan.name, plan, plans, genesis, shared, grant)
+        fresh.rename(directory)
+    except OSError as error:
+        raise UnavailableError(f"cannot make the network folder {directory}: {error}") from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
