@@ -1,0 +1,268 @@
+"""The pure verifier of evidence: bytes, a policy and a question in, an answer or one refusal out.
+
+Invariants (docs/protocol.md §10, which has the table of refusals):
+
+* Subject, issuer, kinds and range are arguments; nothing is taken from the file.
+* Every byte of the file is hashed, covered by a signature, or compared with an argument.
+* Checks run in the order of the table, so every file has one code.
+* No clock, no network, no state: the same arguments always give the same result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from taxledger.ledger.answer import (
+    Answer,
+    AnsweredRecord,
+    column_bytes,
+    read_schemas,
+    read_through,
+    show_evidence,
+    totals,
+)
+from taxledger.ledger.canonical import decode
+from taxledger.ledger.checkpoint import SignedCheckpoint, decode_note, parse_origin
+from taxledger.ledger.crypto import verify_tag_signature
+from taxledger.ledger.errors import FormatError, InputError, VerificationError
+from taxledger.ledger.evidence import NO_SECRET, Evidence, RecordGroup, decode_evidence
+from taxledger.ledger.hashing import log_leaf, sha256
+from taxledger.ledger.header import Header, decode_header
+from taxledger.ledger.merkle import verify_inclusion
+from taxledger.ledger.policy import Policy, check_origin, verify_signatures
+from taxledger.ledger.query import Query, record_prefixes, single_keys
+from taxledger.ledger.records import RecordValue, Status, commit, record_period, tag_message, tag_of
+from taxledger.ledger.schemas import Row, Schema
+from taxledger.ledger.statekeys import split_record_key, tag_key_key
+from taxledger.ledger.statemap.proof import verify_prefixes
+
+__all__ = ["Answer", "AnsweredRecord", "show_evidence", "totals", "verify_evidence"]
+
+
+def verify_evidence(
+    data: bytes,
+    policy: Policy,
+    query: Query,
+    *,
+    now_ms: int,
+    age_ms_max: int,
+    engine: str | None = None,
+) -> Answer:
+    """What the evidence says, once everything about it is verified.
+
+    Args:
+        data: the file.
+        policy: whom to trust; never from the node that gave the file.
+        query: what was asked.
+        now_ms: the present instant, milliseconds since 1970.
+        age_ms_max: how old the oldest co-signature may be, milliseconds.
+        engine: the ordering engine that the chain must have, or None for any.
+
+    Raises:
+        VerificationError: with the first code of §10's table that fits, ``expected`` and ``got``.
+    """
+    evidence = decode_evidence(data)
+    note = decode_note(evidence.checkpoint)
+    if evidence.query != query:
+        raise VerificationError(
+            "query_mismatch", "another question", expected=query.as_list(), got=evidence.query.as_list()
+        )
+    header = _verify_header(evidence, policy, note, engine)
+    age_ms = verify_signatures(policy, note, now_ms=now_ms, age_ms_max=age_ms_max)
+    size = note.checkpoint.size
+    verify_inclusion(log_leaf(evidence.header), size - 1, size, evidence.inclusion, note.checkpoint.root)
+    tags = _verify_tags(evidence, query, header.chain_id)
+    prefixes = record_prefixes(query, tags)
+    records = _verify_records(evidence, header.chain_id, prefixes)
+    _verify_map(evidence, query, header, prefixes)
+    return Answer(
+        query=query,
+        checkpoint=note,
+        header=header,
+        age_ms=age_ms,
+        records=tuple(records),
+        through=read_through(evidence, query),
+        file_bytes=len(data),
+        column_bytes=column_bytes(evidence),
+    )
+
+
+def _verify_header(evidence: Evidence, policy: Policy, note: SignedCheckpoint, engine: str | None) -> Header:
+    check_origin(policy, note)
+    origin = parse_origin(policy.origin)
+    if engine is not None and origin.engine != engine:
+        raise VerificationError("policy_mismatch", "the chain's engine", expected=engine, got=origin.engine)
+    try:
+        header = decode_header(evidence.header)
+    except InputError as error:
+        raise VerificationError("header_mismatch", f"no header: {error}") from error
+    if header.chain_id != origin.chain_id:
+        raise VerificationError(
+            "header_mismatch", "the chain", expected=origin.chain_id.hex(), got=header.chain_id.hex()
+        )
+    if header.size != note.checkpoint.size:
+        raise VerificationError(
+            "header_mismatch",
+            "the log's size after the header",
+            expected=note.checkpoint.size,
+            got=header.size,
+        )
+    trusted = policy.validators_hash
+    for named in (header.validators_hash, header.next_validators_hash):
+        if named != trusted:
+            raise VerificationError(
+                "policy_outdated",
+                "the validators are not the policy's: get the new policy, not from this node",
+                expected=trusted.hex(),
+                got=named.hex(),
+            )
+    return header
+
+
+def _verify_tags(evidence: Evidence, query: Query, chain_id: bytes) -> dict[tuple[int, int], bytes]:
+    """(kind, year) -> tag, for every kind asked and year that has a tag key, and no other."""
+    keys = {year: evidence.entries.get(tag_key_key(query.issuer, year)) for year in query.years}
+    expected = [(kind, year) for kind in query.kinds for year in query.years if keys[year] is not None]
+    if list(evidence.tags) != expected:
+        raise VerificationError(
+            "tag_invalid", "kinds and years with a tag", expected=expected, got=list(evidence.tags)
+        )
+    tags: dict[tuple[int, int], bytes] = {}
+    for (kind, year), sigma in evidence.tags.items():
+        modulus = decode(keys[year] or b"")[0]
+        try:
+            verify_tag_signature(modulus, sigma, tag_message(chain_id, query.subject, kind, year))
+        except FormatError as error:
+            raise VerificationError("tag_invalid", f"the tag key of {year}: {error}") from error
+        tags[kind, year] = tag_of(sigma)
+    return tags
+
+
+def _mismatch(key: bytes, message: str) -> VerificationError:
+    return VerificationError("record_mismatch", f"record {key.hex()}: {message}")
+
+
+def _verify_records(
+    evidence: Evidence, chain_id: bytes, prefixes: Mapping[bytes, tuple[int, int]]
+) -> list[AnsweredRecord]:
+    keys = [group.prefix + end for group in evidence.groups for end in group.ends]
+    if len(set(keys)) != len(keys):
+        raise VerificationError("record_repeated", "one record twice", expected=len(set(keys)), got=len(keys))
+    schemas = _verify_schemas(evidence)
+    records: list[AnsweredRecord] = []
+    for group in evidence.groups:
+        records.extend(_verify_group(group, chain_id, schemas, prefixes.get(group.prefix)))
+    return records
+
+
+def _verify_schemas(evidence: Evidence) -> dict[tuple[int, int], Schema]:
+    keys = [key for key in evidence.entries if key[:1] == b"\x08"]
+    for key, document in zip(keys, evidence.schemas, strict=True):
+        registered = decode(evidence.entries[key])[0]
+        if sha256(document) != registered:
+            raise VerificationError(
+                "record_mismatch",
+                f"the document of schema {key.hex()}",
+                expected=registered.hex(),
+                got=sha256(document).hex(),
+            )
+    try:
+        schemas = read_schemas(evidence)
+    except InputError as error:
+        raise VerificationError("record_mismatch", f"no schema: {error}") from error
+    for (kind, number), schema in schemas.items():
+        if (schema.kind, schema.number) != (kind, number):
+            raise VerificationError(
+                "record_mismatch", "kind and number of a schema", expected=(kind, number), got=schema.name
+            )
+    return schemas
+
+
+def _verify_group(
+    group: RecordGroup,
+    chain_id: bytes,
+    schemas: Mapping[tuple[int, int], Schema],
+    asked: tuple[int, int] | None,
+) -> list[AnsweredRecord]:
+    found: list[AnsweredRecord] = []
+    for end, (_raw, value), secret, row in zip(
+        group.ends, group.values, group.secrets, group.rows, strict=True
+    ):
+        key = group.prefix + end
+        try:
+            _issuer, kind, _tag, month, _rid = split_record_key(key)
+        except FormatError as error:
+            raise _mismatch(key, str(error)) from error
+        schema = schemas.get((kind, value.schema))
+        if schema is None:
+            raise _mismatch(key, f"schema {value.schema} of kind {kind} is not listed")
+        if (row is None) != (value.status is Status.ERASED):
+            raise _mismatch(key, "fields are missing exactly when a record is erased")
+        if row is None:
+            if secret != NO_SECRET:
+                raise _mismatch(key, "an erased record has no secret")
+        else:
+            _verify_row(key, schema, chain_id, value, secret, row, asked)
+        # A group that nobody asked for is refused by _verify_map; until then its year is unknown.
+        found.append(
+            AnsweredRecord(
+                kind=kind,
+                year=asked[1] if asked else 0,
+                month=month,
+                status=value.status,
+                version=value.version,
+                key=key,
+                height=value.height,
+                schema=schema,
+                values=row,
+            )
+        )
+    return found
+
+
+def _verify_row(
+    key: bytes,
+    schema: Schema,
+    chain_id: bytes,
+    value: RecordValue,
+    secret: bytes,
+    row: Row,
+    asked: tuple[int, int] | None,
+) -> None:
+    try:
+        schema.check_fields(row)
+    except FormatError as error:
+        raise _mismatch(key, str(error)) from error
+    period = record_period(schema, row)
+    if asked is not None and period != (asked[1], key[20]):
+        raise VerificationError(
+            "record_mismatch", f"period of record {key.hex()}", expected=(asked[1], key[20]), got=period
+        )
+    commitment = commit(schema, chain_id, key, value.version, secret, row)
+    if commitment != value.commitment:
+        raise VerificationError(
+            "record_mismatch",
+            f"commitment of record {key.hex()}",
+            expected=value.commitment.hex(),
+            got=commitment.hex(),
+        )
+
+
+def _verify_map(
+    evidence: Evidence, query: Query, header: Header, prefixes: Mapping[bytes, tuple[int, int]]
+) -> None:
+    proved: dict[bytes, list[tuple[bytes, bytes]]] = {prefix: [] for prefix in prefixes}
+    named = set()
+    for group in evidence.groups:
+        if group.prefix not in proved:
+            raise VerificationError("prefix_incomplete", "a prefix not asked for", got=group.prefix.hex())
+        for end, (raw, value) in zip(group.ends, group.values, strict=True):
+            proved[group.prefix].append((group.prefix + end, raw))
+            named.add((group.prefix[3], value.schema))
+    singles = single_keys(query, named)
+    listed = evidence.entries
+    proved.update({key: [(key, listed[key])] if key in listed else [] for key in singles})
+    unasked = [key for key in listed if key not in proved]
+    if unasked:
+        raise VerificationError("map_proof_invalid", "a key not asked for", got=unasked[0].hex())
+    verify_prefixes(header.state_root, proved, evidence.proof)
