@@ -6,7 +6,8 @@ Invariants every implementation keeps:
   ``NodeStatus.uncertified_blocks`` (a number) and a ``Receipt`` whose state says ``pending``.
 - **One snapshot a call.** All parts of one answer (header, proof, entries, checkpoint) are of one checkpoint.
 - **Errors.** ``RefusedError`` with a code of the table in ``problems.py``, ``InputError`` for bad bytes,
-  ``UnavailableError`` when it would work later. None or an empty answer means "not there", and that is certain.
+  ``UnavailableError`` when it would work later. None or an empty answer means "not there", and that is
+  certain.
 - Methods may be called concurrently from one event loop; none blocks it for longer than a few milliseconds.
 """
 
@@ -163,7 +164,8 @@ class NodeReader(Protocol):
         """Never waits for the network; also answers while writes wait or the node catches up."""
 
     async def checkpoint(self) -> bytes:
-        """The newest certified note, with at least q co-signatures, the freshest known.
+        """The newest certified note: one log line, exactly the q freshest co-signatures (as in all notes
+        here).
 
         Raises:
             UnavailableError: there is none yet.

@@ -1,0 +1,156 @@
+"""The FastAPI application of one node: built from a reader, keys and settings; no global state."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from taxledger import __version__
+from taxledger.api import routes_ledger, routes_node, routes_post
+from taxledger.api.auth import KeySource
+from taxledger.api.idempotency import IdempotencyStore
+from taxledger.api.middleware import BodyLimit, RequestFrame, RequestObserver, problem_response
+from taxledger.api.models import ProblemBody
+from taxledger.api.problems import PROBLEMS, ProblemError, problem_of
+from taxledger.api.reader import NodeReader
+from taxledger.api.requests import ApiSettings, Context, context_of, needs, problems
+from taxledger.api.stream import StreamSlots
+from taxledger.ledger.errors import InvariantError, TaxledgerError
+
+__all__ = ["begin_shutdown", "create_app"]
+
+_DESCRIPTION = """\
+A node of a taxledger network. Every route but `/health` needs an API key. Everything shown is certified by
+a quorum of the members, and comes with what proves it: verify it against *your* policy file, never against
+this node's word. Errors are RFC 9457 problems; docs/api.md lists their codes.
+"""
+_log = structlog.get_logger("taxledger.api")
+
+
+def stop_process(error: InvariantError) -> None:
+    """End the process at once: after a broken invariant, nothing it would still write can be trusted."""
+    os._exit(70)
+
+
+def create_app(
+    reader: NodeReader,
+    keys: KeySource,
+    *,
+    settings: ApiSettings | None = None,
+    observer: RequestObserver | None = None,
+    metrics: Callable[[], Awaitable[tuple[bytes, str]]] | None = None,
+    on_invariant: Callable[[InvariantError], None] = stop_process,
+) -> FastAPI:
+    """The application over a reader.
+
+    Args:
+        reader: the node.
+        keys: who may call (auth.KeyFile or auth.KeyRing).
+        settings: limits of this API.
+        observer: told of every request.
+        metrics: the body and content type of ``/metrics``.
+        on_invariant: ends the process after an ``InvariantError``.
+    """
+    chosen = settings or ApiSettings()
+    app = FastAPI(
+        title="taxledger",
+        version=__version__,
+        description=_DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,  # served below, behind a key
+        exception_handlers=_handlers(),
+    )
+    app.state.context = Context(
+        reader=reader,
+        keys=keys,
+        settings=chosen,
+        once=IdempotencyStore(time.monotonic, age_s_max=chosen.idempotency_age_s),
+        slots=StreamSlots(chosen.streams_max),
+        metrics=metrics,
+    )
+    for module in (routes_node, routes_ledger, routes_post):
+        app.include_router(module.router)
+    _add_openapi(app)
+    app.add_middleware(BodyLimit, bytes_max=chosen.body_bytes_max)
+    app.add_middleware(RequestFrame, observer=observer, on_invariant=on_invariant)
+    return app
+
+
+def begin_shutdown(app: FastAPI) -> None:
+    """End the open event streams, so that the server has no connection to wait for."""
+    context = app.state.context
+    assert isinstance(context, Context)
+    context.closing.set()
+
+
+def _handlers() -> dict[Any, Any]:
+    """Our errors and the framework's, each to its problem; ``RequestFrame`` takes the rest."""
+
+    def respond(request: Request, error: ProblemError) -> Response:
+        return problem_response(error, request.state.request_id)
+
+    async def on_ours(request: Request, error: TaxledgerError) -> Response:
+        problem = problem_of(error)
+        if problem.code == "internal":
+            _log.error("node at fault", error=type(error).__name__, code=getattr(error, "code", None))
+        return respond(request, problem)
+
+    async def on_validation(request: Request, error: RequestValidationError) -> Response:
+        # Parameter names and kinds of error, never what was sent.
+        fields = [
+            {"field": ".".join(map(str, row["loc"]))[:64], "reason": row["type"]}
+            for row in error.errors()[:16]
+        ]
+        return respond(request, ProblemError("request_invalid", "a parameter is not valid", errors=fields))
+
+    async def on_http(request: Request, error: HTTPException) -> Response:
+        if error.status_code == 405:
+            allow = (error.headers or {}).get("Allow", "")
+            return respond(
+                request, ProblemError("method_not_allowed", "this route takes other methods", allow=allow)
+            )
+        if error.status_code == 404:
+            return respond(request, ProblemError("not_found", "docs/api.md lists the routes"))
+        return respond(request, ProblemError("malformed", "the request can't be read"))
+
+    return {TaxledgerError: on_ours, RequestValidationError: on_validation, HTTPException: on_http}
+
+
+def _add_openapi(app: FastAPI) -> None:
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = get_openapi(
+                title=app.title, version=app.version, description=app.description, routes=app.routes
+            )
+            schemas = schema.setdefault("components", {}).setdefault("schemas", {})
+            schemas["ProblemBody"] = ProblemBody.model_json_schema()
+            schemas["ProblemBody"]["properties"]["code"]["enum"] = sorted(PROBLEMS)
+            # FastAPI documents its own body for 422; ours is the problem above.
+            for name in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(name, None)
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]
+
+    @app.get(
+        "/v1/openapi.json",
+        tags=["node"],
+        summary="This description",
+        dependencies=[needs("read", "submit", "operate")],
+        response_class=JSONResponse,
+        responses=problems(),
+    )
+    async def openapi_document(request: Request) -> Response:
+        context_of(request)
+        return JSONResponse(document())

@@ -1,0 +1,139 @@
+"""Every problem the API answers with: one table of codes, RFC 9457 bodies, and our errors mapped to them.
+
+The table is repeated in docs/api.md for readers; a test compares the two. Nothing here needs a web framework:
+the client reads the same table to know what may be tried again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from taxledger.ledger.errors import (
+    EncodingError,
+    ForkError,
+    InputError,
+    LimitError,
+    RefusedError,
+    TaxledgerError,
+    UnavailableError,
+    VerificationError,
+)
+
+__all__ = ["MEDIA_TYPE", "PROBLEMS", "Problem", "ProblemError", "problem_body", "problem_of", "type_of"]
+
+MEDIA_TYPE = "application/problem+json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One row of the table: a stable code, its HTTP status, a title, and whether trying again can help."""
+
+    code: str
+    status: int
+    title: str
+    retry: bool = False
+
+
+_ROWS = (
+    # --- the request ------------------------------------------------------------------------
+    Problem(code="malformed", status=400, title="The bytes of the request can't be read"),
+    Problem(
+        code="idempotency_key_invalid",
+        status=400,
+        title="The Idempotency-Key is not 1 to 128 ASCII characters",
+    ),
+    Problem(code="key_missing", status=401, title="No API key was sent"),
+    Problem(code="key_unknown", status=401, title="The API key is not known here"),
+    Problem(code="scope_missing", status=403, title="The API key does not have the scope"),
+    Problem(code="not_found", status=404, title="There is no such route"),
+    Problem(code="method_not_allowed", status=405, title="The route does not take this method"),
+    Problem(code="body_too_large", status=413, title="The body is larger than the limit"),
+    Problem(code="media_type_unsupported", status=415, title="The route does not take this content type"),
+    Problem(code="request_invalid", status=422, title="A field, parameter or path part is not valid"),
+    Problem(code="idempotency_mismatch", status=422, title="The Idempotency-Key was used with another body"),
+    Problem(code="streams_exhausted", status=429, title="Too many event streams are open", retry=True),
+    # --- what was asked for -----------------------------------------------------------------
+    Problem(code="transaction_unknown", status=404, title="No certified transaction has this id"),
+    Problem(code="record_unknown", status=404, title="No certified record has this key"),
+    Problem(code="tile_unknown", status=404, title="The certified log does not reach this tile"),
+    Problem(code="issuer_unknown", status=422, title="No active member of this number may issue the kind"),
+    Problem(code="custodian_refused", status=403, title="The issuer's custodian refused to answer"),
+    Problem(code="answer_too_large", status=422, title="The answer would be larger than the limit"),
+    # --- a transaction that can't count -----------------------------------------------------
+    Problem(code="transaction_malformed", status=400, title="The body is not a transaction"),
+    Problem(code="transaction_expired", status=422, title="The transaction has expired"),
+    Problem(code="transaction_early", status=422, title="The transaction is not valid yet"),
+    Problem(code="transaction_foreign", status=422, title="The transaction is for another chain"),
+    Problem(code="signature_invalid", status=422, title="The transaction's signature does not verify"),
+    Problem(
+        code="member_inactive", status=422, title="The signer is no active member, or the key is not its own"
+    ),
+    Problem(code="refused", status=422, title="A rule refused the request"),
+    # --- the node ---------------------------------------------------------------------------
+    Problem(code="internal", status=500, title="The node made a mistake"),
+    Problem(code="unavailable", status=503, title="The node can't answer now, try again later", retry=True),
+)
+
+PROBLEMS = {row.code: row for row in _ROWS}
+
+
+def type_of(code: str) -> str:
+    """The problem type: a relative reference to its row in docs/api.md (RFC 9457 §3.1.1)."""
+    return f"/problems/{code}"
+
+
+class ProblemError(TaxledgerError):
+    """A problem to answer with.
+
+    Attributes:
+        code: a code of the table.
+        detail: one sentence for a person; never holds values of the caller's fields.
+        more: extension members of the body.
+    """
+
+    def __init__(self, code: str, detail: str, **more: Any) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+        self.more = more
+
+
+def problem_body(code: str, detail: str, instance: str, **more: Any) -> dict[str, Any]:
+    """The members of an RFC 9457 body; ``instance`` names the request."""
+    row = PROBLEMS[code]
+    return {
+        "type": type_of(code),
+        "title": row.title,
+        "status": row.status,
+        "detail": detail,
+        "instance": f"urn:taxledger:request:{instance}",
+        "code": code,
+        **more,
+    }
+
+
+def problem_of(error: TaxledgerError) -> ProblemError:
+    """The problem that tells a caller about one of our errors.
+
+    An error that speaks of the node's own state (a proof that does not verify, a fork) is ``internal``: the
+    caller did nothing wrong, and the details belong into the node's log.
+    """
+    if isinstance(error, ProblemError):
+        return error
+    if isinstance(error, RefusedError):
+        detail = str(error).removeprefix(f"{error.code}: ")
+        if error.code in PROBLEMS:
+            return ProblemError(error.code, detail)
+        return ProblemError("refused", detail, reason=error.code)
+    if isinstance(error, LimitError):
+        return ProblemError("request_invalid", str(error))
+    if isinstance(error, EncodingError):
+        return ProblemError("malformed", str(error))
+    if isinstance(error, InputError):
+        return ProblemError("request_invalid", str(error))
+    if isinstance(error, UnavailableError):
+        return ProblemError("unavailable", str(error) or "try again later")
+    if isinstance(error, VerificationError | ForkError):
+        return ProblemError("internal", "the node's own data did not verify; its log says more")
+    return ProblemError("internal", "unexpected condition; the node's log says more")
