@@ -28,7 +28,7 @@ from taxledger.ledger.checkpoint import (
     verify_log_signature,
     vkey,
 )
-from taxledger.ledger.errors import FormatError, LimitError, VerificationError
+from taxledger.ledger.errors import FormatError, LimitError, VerificationError, check
 
 __all__ = [
     "Policy",
@@ -63,6 +63,10 @@ class Policy:
     log_keys: tuple[VerifierKey, ...]
     witnesses: Mapping[str, VerifierKey]
     threshold: int
+
+    def __post_init__(self) -> None:
+        check(bool(self.witnesses), "a policy has witnesses")
+        check(self.threshold == quorum(len(self.witnesses)), "a policy's threshold is the quorum")
 
     @property
     def validators_hash(self) -> bytes:

@@ -1,8 +1,8 @@
 """Tiles: the log's nodes in files of 256 hashes, C2SP ``tlog-tiles``.
 
 A tile of level l and index n is the run of the tree's nodes of level 8·l with the indexes
-``[256·n, 256·n + width)``, 32 bytes each. Only the rightmost tile of a level may be partial.
-Width below 256 is what partial means. A path has exactly one form.
+``[256·n, 256·n + width)``, 32 bytes each. Only the rightmost tile of a level may be partial,
+of a width below 256. A path has exactly one form.
 """
 
 from __future__ import annotations
