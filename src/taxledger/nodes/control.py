@@ -66,7 +66,7 @@ def find_homes(directory: Path) -> list[Home]:
     found = sorted(directory.glob("*/node.toml")) if directory.is_dir() else []
     if not found:
         raise InputError(
-            f"{directory} is not a network folder: no member's home in it (`taxledger network create` makes one)"
+            f"{directory} is not a network folder: no member's home in it (see taxledger network create)"
         )
     return sorted((Home(path.parent) for path in found), key=lambda home: home.config.number)
 

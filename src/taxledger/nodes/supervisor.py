@@ -2,8 +2,8 @@
 
     python -m taxledger.nodes.supervisor DIR     (``taxledger network start`` does it)
 
-One supervisor a network, held by a lock on ``DIR/supervisor.lock``. It answers a JSON line with a JSON line on
-the socket ``DIR/supervisor.sock``:
+One supervisor a network, held by a lock on ``DIR/supervisor.lock``. It answers a line of JSON with a line of
+JSON on the socket ``DIR/supervisor.sock``:
 
     {"do": "start", "members": [names] | null, "restart": bool}     {"do": "status"}
     {"do": "stop", "members": [names] | null}                       stop of all ends the supervisor too
@@ -101,10 +101,12 @@ class Supervisor:
         pause = _PAUSE_S_MIN
         while node.wanted:
             begin = time.monotonic()
-            node.process = await self._spawn(node)
-            node.starts += 1
+            try:
+                node.process = await self._spawn(node)
+            finally:
+                node.starts += 1
+                node.spawned.set()
             self._write_pids()
-            node.spawned.set()
             node.exit_code = await node.process.wait()
             node.process = None
             self._write_pids()
@@ -129,10 +131,7 @@ class Supervisor:
                 node.stopping.clear()
                 node.spawned.clear()
                 node.task = asyncio.create_task(self._keep(node))
-                await asyncio.wait(
-                    [node.task, asyncio.ensure_future(node.spawned.wait())],
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
+                await node.spawned.wait()
 
     async def stop(self, names: list[str] | None) -> None:
         """Stop these members' nodes (None: all); returns when their processes are gone."""

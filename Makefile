@@ -1,0 +1,56 @@
+# Every target sets up what it needs in .venv by itself; nothing outside this folder is changed.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+CODE := src tests benchmarks
+export TAXLEDGER_DATA ?= ../shared/data
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench acceptance build lock system-deps clean
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("expected Python 3.11 or newer, got " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "no venv module: try make system-deps"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(READY) ## The main job: four nodes, a portfolio, verified answers (leaves its files in demo/)
+	$(BIN)/taxledger demo --dir demo
+
+test: $(READY) ## All tests
+	$(BIN)/python -m pytest
+
+check: $(READY) ## Format, lint, strict types, architecture
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_architecture.py
+
+bench: $(READY) ## Benchmarks, beside the machine's own primitives; writes benchmarks/results/latest.json
+	$(BIN)/python -m benchmarks
+
+acceptance: $(READY) ## Walk the acceptance list with the real data of TAXLEDGER_DATA
+	$(BIN)/python -m benchmarks.acceptance
+
+build: $(READY) ## Wheel and source distribution in dist/
+	$(BIN)/python -m build --no-isolation --outdir dist .
+
+lock: ## Renew requirements.lock from pyproject.toml (newest versions that fit)
+	rm -rf build/lock && $(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet '.[node]' --group dev
+	{ echo "# Exact versions for development and CI: make lock. No addresses: pip's own settings say where from."; \
+	  build/lock/bin/python -m pip freeze --exclude taxledger; } > requirements.lock
+	rm -rf build/lock
+
+system-deps: ## Only where no ready-made wheel fits: headers and compiler for plyvel (Debian, Ubuntu)
+	sudo apt-get install --yes python3-venv python3-dev g++ libleveldb-dev
+
+clean: ## Remove what was built; keeps .venv
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,156 @@
+"""The layers: who may import what. Read from the source, nothing is imported.
+
+ledger   →  standard library (no clock, sockets, randomness), each third-party library in one file
+nodes    →  ledger               api → ledger               api/client → ledger, without FastAPI
+nodes/cli, and the entry point of the node process, are composition roots: they alone import everything
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent / "src"
+MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in ROOT.rglob("*.py")}
+
+COMPOSITION_ROOTS = ("taxledger.nodes.cli", "taxledger.nodes.node")
+
+# In this order: the first prefix that fits a module decides.
+LAYERS: list[tuple[str, tuple[str, ...]]] = [
+    *((root, ("taxledger",)) for root in COMPOSITION_ROOTS),
+    ("taxledger.ledger", ("taxledger.ledger",)),
+    ("taxledger.nodes", ("taxledger.ledger", "taxledger.nodes")),
+    ("taxledger.api.client", ("taxledger.ledger", "taxledger.api.client")),
+    ("taxledger.api", ("taxledger.ledger", "taxledger.api")),
+    ("taxledger", ()),
+]
+
+ONE_FILE = {
+    "msgpack": "taxledger.ledger.canonical",
+    "plyvel": "taxledger.ledger.leveldb",
+    "aiohttp": "taxledger.nodes.peers",
+}
+"""Libraries that one file alone may import (``cryptography``: one file of the core)."""
+
+CORE_LIBRARIES = {"msgpack", "plyvel", "cryptography"}
+CLIENT_LIBRARIES = {"httpx", "tenacity"}
+BASE_ONLY = ("taxledger.nodes.home", "taxledger.nodes.control", "taxledger.nodes.lifeline")
+"""Modules that work with the standard library alone."""
+
+IMPURE = {
+    *(
+        "asyncio",
+        "http",
+        "locale",
+        "multiprocessing",
+        "os",
+        "random",
+        "secrets",
+        "select",
+        "signal",
+        "socket",
+    ),
+    *("ssl", "subprocess", "tempfile", "time", "urllib", "uuid", "sys"),
+}
+
+
+def layer(module: str) -> tuple[str, tuple[str, ...]]:
+    return next(each for each in LAYERS if module == each[0] or module.startswith(f"{each[0]}."))
+
+
+def imports(module: str) -> Iterator[tuple[int, str]]:
+    """(line, full name) of everything a module imports, also inside functions."""
+    tree = ast.parse(MODULES[module].read_text("utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}:{node.lineno}: a relative import"
+            assert node.module is not None
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                yield (
+                    node.lineno,
+                    whole if whole in MODULES or f"{whole}.__init__" in MODULES else node.module,
+                )
+
+
+def violations() -> Iterator[str]:
+    for module in MODULES:
+        name = module.removesuffix(".__init__")
+        prefix, allowed = layer(name)
+        for line, imported in imports(module):
+            where = f"{name}:{line} imports {imported}"
+            top = imported.partition(".")[0]
+            if top == "taxledger":
+                if imported != "taxledger" and not any(
+                    imported == each or imported.startswith(f"{each}.") for each in allowed
+                ):
+                    yield f"{where}: {prefix} may import {', '.join(allowed) or 'nothing of ours'}"
+                continue
+            if top in sys.stdlib_module_names:
+                if prefix == "taxledger.ledger" and top in IMPURE:
+                    yield f"{where}: the core has no effects"
+                continue
+            if ONE_FILE.get(top, name) != name:
+                yield f"{where}: only {ONE_FILE[top]} may"
+            if prefix == "taxledger.ledger" and top not in CORE_LIBRARIES:
+                yield f"{where}: the core may import {', '.join(sorted(CORE_LIBRARIES))}"
+            if prefix == "taxledger.ledger" and top == "cryptography" and name != "taxledger.ledger.crypto":
+                yield f"{where}: only taxledger.ledger.crypto may"
+            if prefix == "taxledger.api.client" and top not in CLIENT_LIBRARIES:
+                yield f"{where}: the client may import {', '.join(sorted(CLIENT_LIBRARIES))}"
+            if name in BASE_ONLY:
+                yield f"{where}: expected the standard library alone"
+
+
+def test_layers() -> None:
+    found = list(violations())
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("module", [each for each in MODULES if each.startswith("taxledger.ledger")])
+def test_core_has_no_floats(module: str) -> None:
+    for node in ast.walk(ast.parse(MODULES[module].read_text("utf-8"))):
+        assert not (isinstance(node, ast.Constant) and isinstance(node.value, float)), (
+            f"{module}:{node.lineno}: a float literal"
+        )
+        assert not (isinstance(node, ast.Name) and node.id in {"float", "hash"}), (
+            f"{module}:{node.lineno}: {node.id} depends on the platform or the process"
+        )
+        assert not (isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div)) or _joins_paths(node), (
+            f"{module}:{node.lineno}: true division gives a float"
+        )
+
+
+def _joins_paths(node: ast.BinOp) -> bool:
+    return any(
+        isinstance(side, ast.Constant) and isinstance(side.value, str) for side in (node.left, node.right)
+    )
+
+
+@pytest.mark.parametrize("module", list(MODULES))
+def test_modules_stay_readable(module: str) -> None:
+    lines = MODULES[module].read_text("utf-8").count("\n")
+    assert lines <= 400, f"{module} has {lines} lines: split it"
+
+
+def test_the_rules_bite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = {
+        "taxledger.ledger.bad": "import time\nimport httpx\nfrom taxledger.nodes import home\n",
+        "taxledger.nodes.bad": "from taxledger.api import auth\nimport plyvel\n",
+        "taxledger.api.client.bad": "import fastapi\n",
+    }
+    paths = {}
+    for module, text in wrong.items():
+        paths[module] = tmp_path / f"{module}.py"
+        paths[module].write_text(text)
+    monkeypatch.setattr(
+        "test_architecture.MODULES" if __name__ == "test_architecture" else f"{__name__}.MODULES", paths
+    )
+    found = [line.split(" imports ")[1].split(":")[0] for line in violations()]
+    assert found == ["time", "httpx", "taxledger.nodes", "taxledger.api", "plyvel", "fastapi"]
