@@ -86,10 +86,10 @@ def test_the_specifications_example_note() -> None:
     """From C2SP tlog-cosignature; its keys are not published, so only the form can be checked."""
     data = (
         "example.com/behind-the-sofa\n20852163\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n\n"
-        "— example.com/behind-the-sofa Az3grlgtzPICa5OS8npVmf1Myq/5IZniMp+ZJurmRDeOoRDe4URYN7u5/Zhcyv2q1gGzGku9n"
-        "To+zyWE+xeMcTOAYQ8=\n"
-        "— witness.example.com/w1 jWbPPwAAAABkGFDLEZMHwSRaJNiIDoe9DYn/zXcrtPHeolMI5OWXEhZCB9dlrDJsX3b2oyin1nPZq"
-        "hf5nNo0xUe+mbIUBkBIfZ+qnA==\n"
+        "— example.com/behind-the-sofa Az3grlgtzPICa5OS8npVmf1Myq/5IZniMp+ZJurmRDeOoRDe4URYN7u5/Zhcyv2q1gGzG"
+        "ku9nTo+zyWE+xeMcTOAYQ8=\n"
+        "— witness.example.com/w1 jWbPPwAAAABkGFDLEZMHwSRaJNiIDoe9DYn/zXcrtPHeolMI5OWXEhZCB9dlrDJsX3b2oyi"
+        "n1nPZqhf5nNo0xUe+mbIUBkBIfZ+qnA==\n"
     )
     note = notes.decode_note(data.encode())
     assert note.checkpoint.size == 20_852_163
