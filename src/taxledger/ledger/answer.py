@@ -87,7 +87,7 @@ class Answer:
         checkpoint: the checkpoint it stands on, with the co-signatures that were counted.
         header: of the block right below it.
         age_ms: now less the oldest of the co-signatures counted.
-        records: in the order of kind, year and key.
+        records: by kind, year, month and key.
         through: kind -> date up to which the issuer says that it attested everything, None if it never did.
         file_bytes: size of the evidence.
         column_bytes: of these, map keys, map values and secrets of the records.
@@ -241,6 +241,11 @@ def read_through(evidence: Evidence, query: Query) -> dict[int, str | None]:
     return found
 
 
+def record_order(record: AnsweredRecord) -> tuple[int, int, int, bytes]:
+    """The order in which records are shown: kind, year, month, key."""
+    return record.kind, record.year, record.month, record.key
+
+
 def column_bytes(evidence: Evidence) -> int:
     """Bytes of all map keys (their ends), map values and secrets."""
     return sum(
@@ -283,5 +288,6 @@ def show_evidence(data: bytes) -> dict[str, Any]:
                     values=row,
                 )
             )
+    records.sort(key=record_order)
     note, header = decode_note(evidence.checkpoint), decode_header(evidence.header)
     return {"verified": False, **_shown(query, note, header, records, read_through(evidence, query))}

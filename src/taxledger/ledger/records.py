@@ -303,13 +303,13 @@ def record_value_parts(status: int, version: int, schema: int, height: int) -> t
     that differ in nothing else.
     """
     encode = canonical.encode
-    before = b"\x96" + encode(status) + encode(version) + encode(schema) + b"\xc4\x20"
+    before = b"\x96" + encode(int(status)) + encode(version) + encode(schema) + b"\xc4\x20"
     return before, encode(height)
 
 
 def encode_record_value(value: RecordValue) -> bytes:
     """``[status, version, schema, commitment32, fingerprint16|nil, height]``."""
-    before, after = record_value_parts(int(value.status), value.version, value.schema, value.height)
+    before, after = record_value_parts(value.status, value.version, value.schema, value.height)
     marked = b"\xc0" if value.fingerprint is None else b"\xc4\x10" + value.fingerprint
     return before + value.commitment + marked + after
 

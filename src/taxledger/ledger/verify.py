@@ -18,6 +18,7 @@ from taxledger.ledger.answer import (
     column_bytes,
     read_schemas,
     read_through,
+    record_order,
     show_evidence,
     totals,
 )
@@ -36,7 +37,7 @@ from taxledger.ledger.schemas import Row, Schema
 from taxledger.ledger.statekeys import split_record_key, tag_key_key
 from taxledger.ledger.statemap.proof import verify_prefixes
 
-__all__ = ["Answer", "AnsweredRecord", "show_evidence", "totals", "verify_evidence"]
+__all__ = ["Answer", "AnsweredRecord", "show_evidence", "totals", "verify_evidence", "verify_header"]
 
 
 def verify_evidence(
@@ -67,7 +68,7 @@ def verify_evidence(
         raise VerificationError(
             "query_mismatch", "another question", expected=query.as_list(), got=evidence.query.as_list()
         )
-    header = _verify_header(evidence, policy, note, engine)
+    header = verify_header(evidence.header, policy, note, engine)
     age_ms = verify_signatures(policy, note, now_ms=now_ms, age_ms_max=age_ms_max)
     size = note.checkpoint.size
     verify_inclusion(log_leaf(evidence.header), size - 1, size, evidence.inclusion, note.checkpoint.root)
@@ -80,20 +81,25 @@ def verify_evidence(
         checkpoint=note,
         header=header,
         age_ms=age_ms,
-        records=tuple(records),
+        records=tuple(sorted(records, key=record_order)),
         through=read_through(evidence, query),
         file_bytes=len(data),
         column_bytes=column_bytes(evidence),
     )
 
 
-def _verify_header(evidence: Evidence, policy: Policy, note: SignedCheckpoint, engine: str | None) -> Header:
+def verify_header(leaf: bytes, policy: Policy, note: SignedCheckpoint, engine: str | None = None) -> Header:
+    """The header, if it is of the policy's chain, right below the note's size, and names the policy's witnesses.
+
+    Raises:
+        VerificationError: ``policy_mismatch``, ``header_mismatch``, ``policy_outdated``.
+    """
     check_origin(policy, note)
     origin = parse_origin(policy.origin)
     if engine is not None and origin.engine != engine:
         raise VerificationError("policy_mismatch", "the chain's engine", expected=engine, got=origin.engine)
     try:
-        header = decode_header(evidence.header)
+        header = decode_header(leaf)
     except InputError as error:
         raise VerificationError("header_mismatch", f"no header: {error}") from error
     if header.chain_id != origin.chain_id:
