@@ -13,6 +13,9 @@ block_bytes_max = 4 * 1024 * 1024
 undecided_blocks_max = 1
 uncertified_blocks_max = 16
 
+# --- state map ------------------------------------------------------------------------------
+map_key_bytes_max = 48
+
 # --- time ---------------------------------------------------------------------------------
 clock_skew_early_s = 60
 """A transaction counts from ``iat - clock_skew_early_s``."""
@@ -56,3 +59,5 @@ heartbeat_ms_default = 30_000
 peer_timeout_ms = 10_000
 peer_message_bytes_max = 16 * 1024 * 1024
 page_cache_bytes_default = 64 * 1024 * 1024
+page_entries_default = 24
+"""Leaves and references in a page of the state map: no root depends on it."""
