@@ -56,7 +56,8 @@ async def follow(
     reader: NodeReader, source: str, after: EventId, closing: asyncio.Event, keepalive_s: float
 ) -> AsyncIterator[bytes]:
     """The events after an id, one piece a block, for ever; ends when ``closing`` is set or the node stops."""
-    yield f"retry: {_RETRY_MS}\n: follows {after}\n\n".encode("ascii")
+    # An id without data: a consumer that loses the connection before the first event still resumes from here.
+    yield f"retry: {_RETRY_MS}\nid: {after}\n\n".encode("ascii")
     height = max(after.height, 1)
     while not closing.is_set():
         try:
@@ -66,7 +67,8 @@ async def follow(
                 if newest is None:
                     return
                 if newest < height:
-                    yield b": keep-alive\n\n"
+                    seen = max(after, EventId.after_block(height - 1))
+                    yield f": keep-alive\nid: {seen}\n\n".encode("ascii")
                 continue
         except UnavailableError:
             return

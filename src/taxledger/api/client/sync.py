@@ -1,0 +1,169 @@
+"""The client for threads: a shell of ``core`` over httpx. ``aio.py`` is its twin."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, TypeVar
+
+import httpx
+from tenacity import Retrying
+
+from taxledger.api.client.core import ClientCore
+from taxledger.api.client.follow import EventCursor
+from taxledger.api.client.reading import VerifiedState, VerifiedTransaction
+from taxledger.api.client.shell import (
+    Backoff,
+    answer_of,
+    connection_error,
+    http_arguments,
+    oversized,
+    request_arguments,
+)
+from taxledger.api.client.wire import (
+    Answer,
+    Call,
+    Request,
+    RetryLimits,
+    TryAgainError,
+    error_of,
+    retry_arguments,
+)
+from taxledger.api.events import Event, EventId
+from taxledger.api.reader import Receipt, RecordChange
+from taxledger.ledger import limits
+from taxledger.ledger.answer import Answer as EvidenceAnswer
+from taxledger.ledger.checkpoint import SignedCheckpoint
+from taxledger.ledger.policy import Policy
+from taxledger.ledger.query import Query
+
+__all__ = ["Client"]
+
+T = TypeVar("T")
+
+
+class Client:
+    """Asks one node and verifies what it says against the caller's policy. May be used by several threads.
+
+    All methods raise VerificationError when an answer is not proved, RefusedError with the problem's code,
+    InputError for what was asked wrongly, and UnavailableError when the node can't be reached long enough.
+
+    Args:
+        base_url: ``http(s)://host[:port]``; plain http for loopback only.
+        api_key: ``tl_<id>_<secret>``.
+        policy: whom to trust: the caller's own file (``ledger.policy.decode_policy``).
+        ca: PEM file of the authority that signed the node's certificate; None for the system's.
+        age_ms_max: how old a certificate may be, milliseconds.
+        retries: how long to go on trying.
+        transport: for tests.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str,
+        policy: Policy,
+        *,
+        ca: Path | None = None,
+        age_ms_max: int = limits.answer_age_ms_default,
+        retries: RetryLimits | None = None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._core = ClientCore(base_url, api_key, policy, age_ms_max=age_ms_max)
+        self._retries = retries or RetryLimits()
+        self._http = httpx.Client(transport=transport, **http_arguments(self._core, ca))
+
+    def close(self) -> None:
+        self._http.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def status(self) -> dict[str, Any]:
+        """Where the node says it stands; not proved."""
+        return self._run(self._core.status())
+
+    def policy_file(self) -> bytes:
+        """The node's policy file, to compare with one's own; never to trust."""
+        return self._run(self._core.policy_file())
+
+    def checkpoint(self, age_ms_max: int | None = None) -> SignedCheckpoint:
+        """The newest checkpoint, verified."""
+        return self._run(self._core.checkpoint(age_ms_max))
+
+    def transaction(self, id: bytes, age_ms_max: int | None = None) -> VerifiedTransaction | None:
+        """A transaction by its id (32 bytes), proved to be in the log; None when the node knows of none."""
+        return self._run(self._core.transaction(id, age_ms_max))
+
+    def state(self, *prefixes: bytes, age_ms_max: int | None = None) -> VerifiedState:
+        """All pairs of the state map under prefixes or whole keys, proved."""
+        return self._run(self._core.state(prefixes, age_ms_max))
+
+    def submit(self, raw: bytes, wait: Literal["certified", "none"] = "certified") -> Receipt:
+        """Submit a signed transaction and wait until it is certified, or not. The receipt is the node's word."""
+        return self._run(self._core.submit(raw, wait))
+
+    def dossier(self, query: Query) -> bytes:
+        """Evidence, not verified."""
+        return self._run(self._core.dossier(query))
+
+    def verified_dossier(self, query: Query, age_ms_max: int | None = None) -> EvidenceAnswer:
+        """Evidence, verified: the answer to the query."""
+        return self._run(self._core.verified_dossier(query, age_ms_max))
+
+    def history(self, key: bytes) -> list[RecordChange]:
+        """What happened to a record (37-byte key), oldest first; the node's word."""
+        return self._run(self._core.history(key))
+
+    def events(self, after: EventId | None = None) -> Iterator[Event]:
+        """Certified events after a place (None: now), for ever, without gaps; reconnects by itself."""
+        cursor = self._core.events(after)
+        backoff = Backoff(self._retries)
+        while True:
+            try:
+                for event in self._stream(cursor):
+                    backoff.worked()
+                    yield event
+                error = TryAgainError("the node ended the stream")
+            except TryAgainError as caught:
+                error = caught
+            time.sleep(backoff.pause_s(error))
+
+    def _stream(self, cursor: EventCursor) -> Iterator[Event]:
+        request = cursor.request()
+        try:
+            with self._http.stream(**request_arguments(request)) as response:
+                if response.status_code != 200:
+                    raise error_of(self._read(request, response))
+                for piece in response.iter_bytes():
+                    yield from cursor.feed(piece)
+        except httpx.HTTPError as error:
+            raise connection_error(error) from error
+
+    def _run(self, call: Call[T]) -> T:
+        for attempt in Retrying(**retry_arguments(self._retries)):
+            with attempt:
+                return call.read(self._send(call.request))
+        raise AssertionError("tenacity ends by returning or raising")
+
+    def _send(self, request: Request) -> Answer:
+        try:
+            with self._http.stream(**request_arguments(request)) as response:
+                return self._read(request, response)
+        except httpx.HTTPError as error:
+            raise connection_error(error) from error
+
+    def _read(self, request: Request, response: httpx.Response) -> Answer:
+        body = bytearray()
+        for piece in response.iter_bytes():
+            body += piece
+            if len(body) > request.bytes_max:
+                raise oversized(request)
+        return answer_of(response, bytes(body))
