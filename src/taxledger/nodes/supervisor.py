@@ -20,6 +20,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from taxledger.nodes.lifeline import PARENT_VARIABLE, end_leftovers
 
 __all__ = ["Supervisor", "main"]
 
+NODE_COMMAND = (sys.executable, "-m", "taxledger.nodes.node")
 _PAUSE_S_MIN, _PAUSE_S_MAX = 0.2, 10.0
 _STEADY_S = 30.0
 """A node that ran this long starts again without a pause."""
@@ -71,10 +73,16 @@ class _Node:
 class Supervisor:
     """Keeps the nodes of ``directory`` as the last command wished."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, command: Sequence[str] = NODE_COMMAND) -> None:
+        """``command`` with ``--home DIR`` behind it is what a node's process runs."""
         self._directory = directory
+        self._command = tuple(command)
         self._nodes = {home.config.name: _Node(home=home) for home in find_homes(directory)}
         self._end = asyncio.Event()
+
+    def facts(self) -> dict[str, dict[str, Any]]:
+        """Per member: pid, exit code of its last process, how often it was started, whether it should run."""
+        return {name: node.facts() for name, node in self._nodes.items()}
 
     # --- nodes ---------------------------------------------------------------------------------
 
@@ -85,9 +93,7 @@ class Supervisor:
             path.replace(path.with_suffix(".log.1"))
         with path.open("ab") as log:
             return await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "taxledger.nodes.node",
+                *self._command,
                 "--home",
                 str(node.home.path),
                 stdin=asyncio.subprocess.DEVNULL,
@@ -182,7 +188,7 @@ class Supervisor:
                 self._end.set()
         elif todo != "status":
             raise InputError(f"expected start, stop or status, got {todo!r}")
-        return {"pid": os.getpid(), "nodes": {name: node.facts() for name, node in self._nodes.items()}}
+        return {"pid": os.getpid(), "nodes": self.facts()}
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
