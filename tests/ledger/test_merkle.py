@@ -168,6 +168,14 @@ def test_inclusion_every_bit_flipped_refused(index: int, size: int) -> None:
         refused("inclusion_invalid", merkle.verify_inclusion, *args)
 
 
+def test_bytes_moved_from_one_hash_into_its_neighbour_refused() -> None:
+    """What is hashed stays the same, so only the lengths give it away."""
+    (sibling,) = merkle.prove_inclusion(get_node, 0, 2)
+    both = LEAVES[0] + sibling
+    for cut in (0, 31, 33, 64):
+        refused("inclusion_invalid", merkle.verify_inclusion, both[:cut], 0, 2, [both[cut:]], ROOTS[2])
+
+
 def test_consistency_all_pairs() -> None:
     for new in range(SIZE_MAX + 1):
         for old in range(new + 1):

@@ -210,6 +210,24 @@ def test_signing_what_nobody_would_read_refused(changes: dict) -> None:
         signed(**changes)
 
 
+def test_an_issuer_of_thousands_of_digits_refused() -> None:
+    raw = signed()
+    protected = raw[4 : 4 + raw[3]]
+    issuer = b"1" * 5_000
+    changed = protected.replace(b"\x01\x61\x37", b"\x01\x79" + len(issuer).to_bytes(2, "big") + issuer)
+    refused(b"\xd2\x84\x59" + len(changed).to_bytes(2, "big") + changed + raw[4 + raw[3] :])
+
+
+def test_a_signature_under_another_keys_id_does_not_verify() -> None:
+    raw = signed()
+    stranger = hashlib.sha256(bytes(32)).digest()[:16]
+    renamed = decode_transaction(raw.replace(decode_transaction(raw).kid, stranger))
+    resigned = decode_transaction(renamed.raw[:-64] + SIGNER.sign(renamed.signed_bytes))
+    with pytest.raises(VerificationError) as caught:
+        verify_transaction(resigned, SIGNER.public_key)
+    assert caught.value.code == "signature_invalid"
+
+
 def test_another_key_does_not_verify() -> None:
     with pytest.raises(VerificationError) as caught:
         verify_transaction(decode_transaction(signed()), Signer(bytes(32)).public_key)

@@ -1,8 +1,8 @@
 """Writes the test vectors: python tests/vectors/generate.py [--check]
 
 Each ``make_*.py`` beside this file has a dict ``VECTORS``: file name -> function without arguments whose
-result is written as JSON. Keys and instants are fixed, so writing again changes nothing; ``--check`` only says
-whether it would.
+result is written as JSON. Keys and instants are fixed, so writing again changes nothing; ``--check`` only
+says whether it would.
 """
 
 from __future__ import annotations

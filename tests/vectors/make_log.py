@@ -98,7 +98,7 @@ def policy_text() -> str:
 def note_text(
     checkpoint: notes.Checkpoint, log: str, cosigners: list[tuple[str, str, int]], *, signed: Any = None
 ) -> str:
-    """A note by key ``log`` and each (member name, key, seconds); what they sign may be ``signed`` instead."""
+    """A note by key ``log`` and each (member name, key, seconds); they may sign ``signed`` instead."""
     signed = signed or checkpoint
     cosignatures = [
         (f"demo/{name}", signer(key).public_key, time_s, notes.cosign(signer(key), signed, time_s))
