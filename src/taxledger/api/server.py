@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import uvicorn
@@ -85,6 +87,11 @@ class ApiServer(uvicorn.Server):
     def bound_port(self) -> int:
         """The port it listens on, once ``started``."""
         return int(self.servers[0].sockets[0].getsockname()[1])
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are the node's: it ends the server by setting ``should_exit``."""
+        yield
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         begin_shutdown(self._app)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeVar
@@ -108,7 +108,9 @@ class AsyncClient:
         return await self._run(self._core.state(prefixes, age_ms_max))
 
     async def submit(self, raw: bytes, wait: Literal["certified", "none"] = "certified") -> Receipt:
-        """Submit a signed transaction and wait until it is certified, or not. The receipt is the node's word."""
+        """Submit a signed transaction; by default wait until it is certified. Not proved: see
+        ``transaction``.
+        """
         return await self._run(self._core.submit(raw, wait))
 
     async def dossier(self, query: Query) -> bytes:

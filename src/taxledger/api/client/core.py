@@ -179,9 +179,8 @@ class ClientCore:
     def _post(self, path: str, content: bytes, media_type: str, **more: Any) -> Request:
         # Made once a call: whoever tries again sends the same key.
         headers = {"Content-Type": media_type, "Idempotency-Key": self._new_key()}
-        timeout_s = _WRITE_TIMEOUT_S
         return Request(
-            method="POST", path=path, content=content, headers=headers, timeout_s=timeout_s, **more
+            method="POST", path=path, content=content, headers=headers, timeout_s=_POST_TIMEOUT_S, **more
         )
 
     def _times(self, age_ms_max: int | None) -> dict[str, int]:

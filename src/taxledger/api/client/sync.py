@@ -107,7 +107,9 @@ class Client:
         return self._run(self._core.state(prefixes, age_ms_max))
 
     def submit(self, raw: bytes, wait: Literal["certified", "none"] = "certified") -> Receipt:
-        """Submit a signed transaction and wait until it is certified, or not. The receipt is the node's word."""
+        """Submit a signed transaction; by default wait until it is certified. Not proved: see
+        ``transaction``.
+        """
         return self._run(self._core.submit(raw, wait))
 
     def dossier(self, query: Query) -> bytes:
