@@ -1,0 +1,343 @@
+"""What a row means, given what is attested already: new, an amendment, a duplicate, or a conflict.
+
+The rules, first fit (docs/sources.md):
+
+* no record of this identity → accepted, with the row's status;
+* other content under the same identity → rejected ``conflict``; the first stands;
+* content and status of any version ever attested → duplicate (a reversed record was valid before);
+* only the status differs: valid or reversed → voided is an amendment, valid → reversed too; back is
+  ``status_backwards``.
+
+Nothing here writes: a ``Batch`` collects what is to be attested, and ``upload`` makes it durable.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+
+from taxledger.ledger.errors import FormatError
+from taxledger.ledger.records import Status, fingerprint, identity, record_id, record_period
+from taxledger.ledger.schemas import ROLE_PARTY, Row, Schema
+from taxledger.ledger.statekeys import month_prefix, tag_prefix
+from taxledger.nodes.custodian.tags import YEAR_MAX, YEAR_MIN, Keyring
+from taxledger.nodes.custodian.vault import TagEntry, Vault
+from taxledger.nodes.sources.rows import BadRow, SourceRow
+
+__all__ = [
+    "ACCEPTED",
+    "AMENDED",
+    "DUPLICATE",
+    "REJECTED",
+    "Batch",
+    "Change",
+    "Known",
+    "Matcher",
+    "NewRecord",
+    "has_fingerprint",
+    "warn_twins",
+]
+
+ACCEPTED, AMENDED, DUPLICATE, REJECTED = "accepted", "amended", "duplicates", "rejected"
+"""Verdicts; also the names of the counts in ``FileOutcome``."""
+
+VALID, VOIDED, REVERSED = int(Status.VALID), int(Status.VOIDED), int(Status.REVERSED)
+REASON_VOIDED, REASON_REVERSED = 2, 3
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class NewRecord:
+    """A record that this batch attests: version 1."""
+
+    key: bytes
+    year: int
+    tag: bytes
+    month: int
+    rid: bytes
+    status: int
+    values: Row
+    content: bytes
+    file: int
+    line: int
+    mark: bytes | None = None
+    on_ledger: bool = False
+    red: int = 0
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Change:
+    """A record's next version. ``version`` is the one replaced; ``file``, ``line`` the row that says so."""
+
+    key: bytes
+    version: int
+    status: int
+    values: Row
+    content: bytes
+    reason: int
+    file: int
+    line: int
+    red: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Known:
+    """A record as it stands: version and status, and by content the statuses it ever had (one bit each)."""
+
+    key: bytes
+    version: int
+    status: int
+    statuses: dict[bytes, int]
+    content: bytes
+    red: int = 0
+    new: NewRecord | None = None
+
+
+@dataclass(slots=True)
+class Book:
+    """The records of one subject and year, by key, and by the key that a later content would have."""
+
+    subject: str
+    entry: TagEntry
+    prefix: bytes
+    secret: bytes
+    known: dict[bytes, Known]
+
+
+@dataclass(slots=True)
+class Batch:
+    """What is to be attested together; ``rows`` are (file, line, key, verdict) of all but rejected ones."""
+
+    new: list[NewRecord] = field(default_factory=list)
+    changes: dict[bytes, Change] = field(default_factory=dict)
+    rows: list[tuple[int, int, bytes, str]] = field(default_factory=list)
+    warnings: list[tuple[int, BadRow]] = field(default_factory=list)
+    red_matched: list[bytes] = field(default_factory=list)
+    tags: list[TagEntry] = field(default_factory=list)
+    books: dict[tuple[str, int], Book] = field(default_factory=dict)
+
+
+class Matcher:
+    """Sorts the rows of one schema into a batch."""
+
+    def __init__(self, vault: Vault, keyring: Keyring, schema: Schema, files: list[str]) -> None:
+        """``files`` are the names of the upload's files by number; it may grow."""
+        self.schema = schema
+        self.files = files
+        self.batch = Batch()
+        self._vault = vault
+        self._keyring = keyring
+        self._width = len(schema.fields)
+        self._marks = schema.fingerprint is not None or any(each.role == ROLE_PARTY for each in schema.fields)
+        # A mark is a fingerprint that every record has, so that twins among purchases are seen as well.
+        self._marking = replace(schema, fingerprint=())
+        at = schema.position
+        self._amounts = (at["net"], at["tax"], at["gross"]) if {"net", "tax", "gross"} <= set(at) else None
+
+    def take_batch(self) -> Batch:
+        """The batch so far; the next row begins a new one."""
+        batch, self.batch = self.batch, Batch()
+        return batch
+
+    def take(self, row: SourceRow, file: int) -> tuple[str, BadRow | None]:
+        """(verdict, reason when rejected) of a row of file number ``file``."""
+        values = row.values
+        try:
+            year, month = record_period(self.schema, values)
+        except (FormatError, ValueError):
+            return REJECTED, _bad(row.line, "period_missing", "", "a period", "所属期")
+        if not YEAR_MIN <= year <= YEAR_MAX:
+            return REJECTED, _bad(
+                row.line,
+                "year_out_of_range",
+                str(year),
+                f"a year {YEAR_MIN}–{YEAR_MAX}",
+                f"{YEAR_MIN}–{YEAR_MAX} 年",
+            )
+        book = self.batch.books.get((row.subject, year)) or self._open_book(row.subject, year)
+        identified = identity(self.schema, values)
+        kind, tag = self.schema.kind, book.entry.tag
+        rid = content = record_id(book.secret, kind, tag, identified)
+        if len(identified) < self._width:
+            content = record_id(book.secret, kind, tag, self._all_fields(values))
+        key = month_prefix(self._vault.member, kind, tag, month) + rid
+        known = book.known.get(key)
+        if known is None:
+            return self._accept(row, file, book, key, year, month, rid, content)
+        return self._compare(row, file, known, content)
+
+    def _all_fields(self, values: Row) -> list[tuple[str, str | int | bool | None]]:
+        return [(each.name, value) for each, value in zip(self.schema.fields, values, strict=True)]
+
+    def _open_book(self, subject: str, year: int) -> Book:
+        keys = self._keyring.require(year)
+        kind = self.schema.kind
+        entry = self._vault.tag(subject, kind, year)
+        assert entry is not None, "the year's keys are there"
+        prefix = tag_prefix(self._vault.member, kind, entry.tag)
+        known: dict[bytes, Known] = {}
+        for each in self._vault.versions(prefix):
+            record = known.get(each.key)
+            if record is None:
+                record = known[each.key] = Known(each.key, 0, 0, {}, each.content)
+            record.version, record.content, record.red = each.version, each.content, each.red
+            record.status = int(Status.REVOKED) if each.revoked else each.status
+            record.statuses[each.content] = record.statuses.get(each.content, 0) | 1 << each.status
+            if each.version > 1:
+                # What a correction made of it: a row that says the same belongs to this record.
+                known.setdefault(each.key[:21] + each.content, record)
+        book = Book(subject, entry, prefix, keys.secret, known)
+        self.batch.books[subject, year] = book
+        return book
+
+    def _accept(
+        self,
+        row: SourceRow,
+        file: int,
+        book: Book,
+        key: bytes,
+        year: int,
+        month: int,
+        rid: bytes,
+        content: bytes,
+    ) -> tuple[str, BadRow | None]:
+        values = row.values
+        try:
+            self.schema.check_fields(values)
+        except FormatError as error:
+            return REJECTED, _bad(
+                row.line, "fields_malformed", str(error), "fields that fit the schema", "符合模式的字段"
+            )
+        new = NewRecord(
+            key=key, year=year, tag=book.entry.tag, month=month, rid=rid, status=row.status, values=values,
+            content=content, file=file, line=row.line,
+        )  # fmt: skip
+        if self._marks:
+            identified = identity(self.schema, values)
+            new.mark = fingerprint(book.secret, self._marking, values, identified)
+        new.on_ledger = has_fingerprint(self.schema, values)
+        book.known[key] = Known(key, 1, row.status, {content: 1 << row.status}, content, 0, new)
+        self.batch.new.append(new)
+        self.batch.rows.append((file, row.line, key, ACCEPTED))
+        if self._amounts is not None:
+            self._check_amounts(row, file)
+        return ACCEPTED, None
+
+    def _check_amounts(self, row: SourceRow, file: int) -> None:
+        assert self._amounts is not None
+        net, tax, gross = (row.values[at] for at in self._amounts)
+        if type(net) is int and type(tax) is int and type(gross) is int and net + tax != gross:
+            bad = BadRow(
+                line=row.line, code="amounts_differ", column="gross", found=str(gross),
+                expected=f"net + tax = {net + tax} (minor units); attested as given",
+                expected_zh=f"金额 + 税额 = {net + tax}（分）；已按原样登记",
+            )  # fmt: skip
+            self.batch.warnings.append((file, bad))
+
+    def _compare(self, row: SourceRow, file: int, known: Known, content: bytes) -> tuple[str, BadRow | None]:
+        had = known.statuses.get(content)
+        status = row.status
+        if had is None:
+            return REJECTED, self._conflict(row, known)
+        if had & 1 << status or (status == VALID and had & 1 << REVERSED):
+            self.batch.rows.append((file, row.line, known.key, DUPLICATE))
+            return DUPLICATE, None
+        forward = (status == VOIDED and known.status in (VALID, REVERSED)) or (
+            status == REVERSED and known.status == VALID
+        )
+        if not forward or content != known.content:
+            name = Status(known.status).name.lower()
+            return REJECTED, _bad(
+                row.line,
+                "status_backwards",
+                Status(status).name.lower(),
+                f"no way back: the record is {name}",
+                f"状态不可回退：该记录现为 {name}",
+            )
+        self._amend(row, file, known, content)
+        return AMENDED, None
+
+    def _amend(self, row: SourceRow, file: int, known: Known, content: bytes) -> None:
+        if known.red == 2 and row.status == VOIDED:
+            bad = _bad(
+                row.line, "reversal_stands", "voided red letter",
+                "the original that it reversed stays reversed: amend it if that is wrong",
+                "被该红字发票冲销的原发票仍为已冲销状态；如有误请另行更正",
+            )  # fmt: skip
+            self.batch.warnings.append((file, bad))
+        earlier = self.batch.changes.get(known.key)
+        reason = REASON_VOIDED if row.status == VOIDED else REASON_REVERSED
+        if earlier is not None:
+            # Two steps within one batch become one: nobody saw the one between.
+            earlier.status, earlier.reason, earlier.line, earlier.file = row.status, reason, row.line, file
+        else:
+            self.batch.changes[known.key] = Change(
+                key=known.key, version=known.version, status=row.status, values=row.values, content=content,
+                reason=reason, file=file, line=row.line, red=known.red,
+            )  # fmt: skip
+            known.version += 1
+        known.status = row.status
+        known.statuses[content] |= 1 << row.status
+        self.batch.rows.append((file, row.line, known.key, AMENDED))
+
+    def _conflict(self, row: SourceRow, known: Known) -> BadRow:
+        if known.new is not None:
+            file, line = self.files[known.new.file], known.new.line
+        else:
+            first = self._vault.record(known.key, 1)
+            file, line = ("?", 0) if first is None else (first.file, first.line)
+        identified = identity(self.schema, row.values)
+        found = ", ".join(f"{name} {value}" for name, value in identified)
+        return _bad(
+            row.line,
+            "conflict",
+            f"line {row.line}: {found}",
+            f"the content of {file} line {line}, attested under the same number: the first stands",
+            f"与 {file} 第 {line} 行登记的同号记录内容一致；以先登记者为准",
+        )
+
+
+def has_fingerprint(schema: Schema, values: Row) -> bool:
+    """Whether the schema puts this record's fingerprint on the ledger."""
+    if not schema.fingerprint:
+        return schema.fingerprint is not None
+    name, value = schema.fingerprint
+    return values[schema.position[name]] == value
+
+
+def _bad(line: int, code: str, found: str, expected: str, expected_zh: str) -> BadRow:
+    return BadRow(
+        line=line, code=code, column="", found=found[:80], expected=expected, expected_zh=expected_zh
+    )
+
+
+def warn_twins(batch: Batch, vault: Vault, files: list[str]) -> None:
+    """Warns where a new record's number, date and amounts stand under another counterparty or subject."""
+    first: dict[bytes, NewRecord] = {}
+    again: dict[bytes, list[NewRecord]] = defaultdict(list)
+    for each in batch.new:
+        if each.mark is None:
+            continue
+        if each.mark in first:
+            again[each.mark].append(each)
+        else:
+            first[each.mark] = each
+    stored = vault.marked(list(first))
+    for mark, new in first.items():
+        key = stored.get(mark)
+        if key is not None:
+            _warn_twin(batch, new, f"record {key.hex()}", f"记录 {key.hex()}")
+        for each in again.get(mark, ()):
+            name = files[new.file]
+            _warn_twin(batch, each, f"{name} line {new.line}", f"{name} 第 {new.line} 行")
+
+
+def _warn_twin(batch: Batch, new: NewRecord, where: str, where_zh: str) -> None:
+    bad = _bad(
+        new.line,
+        "twin",
+        "",
+        f"no other record with this number, date and amounts; {where} has them under another "
+        "counterparty or subject",
+        f"号码、日期、金额不与其他记录相同；{where_zh} 以其他交易方或主体登记了相同内容",
+    )
+    batch.warnings.append((new.file, bad))

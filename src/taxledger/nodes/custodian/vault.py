@@ -1,0 +1,354 @@
+"""The custodian's vault: records with their secrets, year secrets, tag keys. What must not be seen is sealed.
+
+In the clear stand only what is on the ledger anyway (keys, versions, statuses) and keyed hashes, which
+serve to find equals: a record's ``content`` (its rid as if all its fields were its identity) and its
+``mark`` (its fingerprint, also where none goes on the ledger). Subjects, σ, fields, secrets, reasons and
+keys are sealed.
+
+Row versions are those of the ledger (docs/protocol.md §5). A status never changes in place, but for
+``revoked``.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from taxledger.ledger import canonical
+from taxledger.ledger.crypto import TagSigner
+from taxledger.ledger.errors import FormatError
+from taxledger.ledger.records import tag_message, tag_of
+from taxledger.ledger.schemas import Row
+from taxledger.ledger.statekeys import RECORD_KEY_BYTES
+from taxledger.nodes.custodian.database import Database
+from taxledger.nodes.custodian.sealing import Sealer, new_data_key, unwrap_data_key
+
+__all__ = ["OpenedRecord", "StoredVersion", "TagEntry", "Vault", "YearKeys"]
+
+_FORMAT = 1
+_RECORDS, _REASONS, _TAGS, _YEARS, _META = b"records", b"reasons", b"tags", b"years", b"meta"
+_LOOKUP_N = 400
+"""Keys asked for in one statement."""
+
+RED_NONE, RED_OPEN, RED_MATCHED = 0, 1, 2
+"""Whether a record is a red letter, and whether its original was found."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenedRecord:
+    """What the vault holds about one version of a record.
+
+    Attributes:
+        secret: 32 bytes; ``values`` the fields in schema order; ``schema`` its number.
+        file, line: where it was read.
+    """
+
+    secret: bytes
+    schema: int
+    values: Row
+    file: str
+    line: int
+
+
+class StoredVersion(NamedTuple):
+    """The clear part of one version: see the table ``records``."""
+
+    key: bytes
+    version: int
+    status: int
+    revoked: int
+    red: int
+    content: bytes
+
+
+class TagEntry(NamedTuple):
+    """A subject's pseudonym for a kind and year: ``tag`` is 16 bytes, ``sigma`` 384."""
+
+    subject: str
+    kind: int
+    year: int
+    tag: bytes
+    sigma: bytes
+
+
+class YearKeys(NamedTuple):
+    """The issuer's secrets of one year."""
+
+    year: int
+    secret: bytes
+    signer: TagSigner
+
+
+class Vault:
+    """One issuer's vault on one chain. Several processes may have it open."""
+
+    def __init__(self, database: Database, sealer: Sealer, *, chain_id: bytes, member: int) -> None:
+        self.database = database
+        self.chain_id = chain_id
+        self.member = member
+        self._sealer = sealer
+        self._years: dict[int, tuple[bytes, YearKeys]] = {}
+
+    @classmethod
+    def open(cls, path: Path, key: bytes, *, chain_id: bytes, member: int, durable: bool = True) -> Vault:
+        """Opens a vault, and makes it where there is none.
+
+        Args:
+            path: the SQLite file.
+            key: 32 bytes, the key file's.
+            chain_id: of the ledger its commitments are bound to; ``member`` the issuer.
+            durable: False only for scratch copies.
+
+        Raises:
+            FormatError: wrong key, a vault of another issuer or chain, or no vault.
+            UnavailableError: the file can't be opened.
+        """
+        database = Database(path, durable=durable)
+        try:
+            meta = _meta(database, key, chain_id, member)
+            sealer = Sealer(unwrap_data_key(key, meta["data_key"]))
+            owner = canonical.decode(sealer.open(_META, b"owner", _FORMAT, meta["owner"]))
+            if owner != [_FORMAT, chain_id, member]:
+                raise FormatError(
+                    f"{path}: expected the vault of member {member} on chain {chain_id.hex()}, "
+                    f"got one of member {owner[2]} on chain {owner[1].hex()}"
+                )
+        except BaseException:
+            database.close()
+            raise
+        return cls(database, sealer, chain_id=chain_id, member=member)
+
+    def close(self) -> None:
+        """Closes the file; safe to repeat."""
+        self.database.close()
+
+    @contextmanager
+    def scratch_copy(self) -> Iterator[Vault]:
+        """A copy to try things on, gone afterwards. Its rows are sealed like those of the vault."""
+        with tempfile.TemporaryDirectory(prefix="taxledger-") as folder:
+            path = Path(folder) / "vault.sqlite"
+            self.database.copy_to(path)
+            database = Database(path, durable=False)
+            try:
+                yield Vault(database, self._sealer, chain_id=self.chain_id, member=self.member)
+            finally:
+                database.close()
+
+    # --- years and tags ---------------------------------------------------------------------
+
+    def year(self, year: int) -> YearKeys | None:
+        """The issuer's secrets of a year, or None before its first record."""
+        row = self.database.one("SELECT sealed FROM years WHERE year = ?", (year,))
+        if row is None:
+            return None
+        known = self._years.get(year)
+        # Another process may have replaced keys that the ledger refused: compare before using the opened ones.
+        if known is None or known[0] != row[0]:
+            opened = self._sealer.open(_YEARS, year.to_bytes(2, "big"), 1, row[0])
+            secret, private_der = canonical.decode(opened)
+            known = self._years[year] = (row[0], YearKeys(year, secret, TagSigner(private_der)))
+        return known[1]
+
+    def year_row(self, year: int, secret: bytes, private_der: bytes) -> tuple[int, bytes]:
+        """A row for ``INSERT INTO years``."""
+        content = canonical.encode([secret, private_der])
+        return year, self._sealer.seal(_YEARS, year.to_bytes(2, "big"), 1, content)
+
+    @staticmethod
+    def forget_year(connection: sqlite3.Connection, year: int) -> None:
+        """Drops keys that the ledger refused, before any record was made with them."""
+        connection.execute("DELETE FROM years WHERE year = ?", (year,))
+
+    def _lookup(self, subject: str, kind: int, year: int) -> bytes:
+        return self._sealer.lookup(canonical.encode([subject, kind, year]))
+
+    def tag(self, subject: str, kind: int, year: int) -> TagEntry | None:
+        """The tag of a subject as stored, or made now where the year's key is there; None where it is not.
+
+        Does not store it: a node that serves dossiers only reads.
+        """
+        lookup = self._lookup(subject, kind, year)
+        row = self.database.one("SELECT tag, sealed FROM tags WHERE lookup = ?", (lookup,))
+        if row is not None:
+            return TagEntry(*self._open_tag(row[0], row[1]))
+        keys = self.year(year)
+        if keys is None:
+            return None
+        sigma = keys.signer.sign(tag_message(self.chain_id, subject, kind, year))
+        return TagEntry(subject, kind, year, tag_of(sigma), sigma)
+
+    def tag_row(self, entry: TagEntry) -> tuple[bytes, bytes, bytes]:
+        """A row for ``INSERT OR IGNORE INTO tags``."""
+        content = canonical.encode([entry.subject, entry.kind, entry.year, entry.tag, entry.sigma])
+        lookup = self._lookup(entry.subject, entry.kind, entry.year)
+        return lookup, entry.tag, self._sealer.seal(_TAGS, entry.tag, 1, content)
+
+    def sigma(self, subject: str, kind: int, year: int) -> bytes | None:
+        """σ of a subject's tag (384 bytes), or None where the issuer has no key of that year."""
+        entry = self.tag(subject, kind, year)
+        return None if entry is None else entry.sigma
+
+    def tag_owner(self, tag: bytes) -> TagEntry | None:
+        """Whose tag this is (16 bytes), or None when the vault does not know it."""
+        row = self.database.one("SELECT sealed FROM tags WHERE tag = ?", (tag,))
+        return None if row is None else TagEntry(*self._open_tag(tag, row[0]))
+
+    def _open_tag(self, tag: bytes, sealed: bytes) -> tuple[str, int, int, bytes, bytes]:
+        subject, kind, year, inner, sigma = canonical.decode(self._sealer.open(_TAGS, tag, 1, sealed))
+        return subject, kind, year, inner, sigma
+
+    # --- records ----------------------------------------------------------------------------
+
+    def seal_record(
+        self,
+        key: bytes,
+        version: int,
+        secret: bytes,
+        schema: int,
+        values: Row,
+        file: str,
+        line: int,
+        nonce: bytes,
+    ) -> bytes:
+        """The sealed part of a row of ``records``."""
+        content = canonical.encode([secret, schema, values, file, line])
+        return self._sealer.seal(_RECORDS, key, version, content, nonce)
+
+    def _open_record(self, key: bytes, version: int, sealed: bytes) -> OpenedRecord:
+        opened = canonical.decode(self._sealer.open(_RECORDS, key, version, sealed))
+        secret, schema, values, file, line = opened
+        return OpenedRecord(secret=secret, schema=schema, values=tuple(values), file=file, line=line)
+
+    def versions(self, prefix: bytes) -> list[StoredVersion]:
+        """Every version of every record below a key prefix, ascending by key and version."""
+        rows = self.database.all(
+            "SELECT key, version, status, revoked, red, content FROM records WHERE key >= ? AND key < ? "
+            "ORDER BY key, version",
+            (prefix, _after(prefix)),
+        )
+        return [StoredVersion(*row) for row in rows]
+
+    def record(self, key: bytes, version: int) -> OpenedRecord | None:
+        """One version of a record."""
+        row = self.database.one("SELECT sealed FROM records WHERE key = ? AND version = ?", (key, version))
+        return None if row is None else self._open_record(key, version, row[0])
+
+    def newest(self, prefix: bytes) -> Iterator[tuple[StoredVersion, OpenedRecord]]:
+        """The newest version of every record below a key prefix, ascending."""
+        rows = self.database.all(
+            "SELECT key, max(version), status, revoked, red, content, sealed FROM records "
+            "WHERE key >= ? AND key < ? GROUP BY key ORDER BY key",
+            (prefix, _after(prefix)),
+        )
+        for row in rows:
+            yield StoredVersion(*row[:6]), self._open_record(row[0], row[1], row[6])
+
+    def open_red_letters(self, prefix: bytes) -> list[bytes]:
+        """Keys of the red letters below a key prefix whose originals were not found yet."""
+        rows = self.database.all(
+            "SELECT DISTINCT key FROM records WHERE red = 1 AND key >= ? AND key < ?",
+            (prefix, _after(prefix)),
+        )
+        return [row[0] for row in rows]
+
+    def years(self) -> list[int]:
+        """The years that have keys, ascending."""
+        return [row[0] for row in self.database.all("SELECT year FROM years ORDER BY year")]
+
+    def open_many(self, keys: Sequence[tuple[bytes, int]]) -> list[tuple[bytes, Row] | None]:
+        """(secret, values) for every (key, version) asked, in that order; None where the vault has none.
+
+        Raises:
+            FormatError: a row was damaged.
+        """
+        found: dict[tuple[bytes, int], bytes] = {}
+        for at in range(0, len(keys), _LOOKUP_N):
+            part = keys[at : at + _LOOKUP_N]
+            holes = ",".join(["(?,?)"] * len(part))
+            rows = self.database.all(
+                f"SELECT key, version, sealed FROM records WHERE (key, version) IN (VALUES {holes})",  # noqa: S608
+                [each for pair in part for each in pair],
+            )
+            found.update(((key, version), sealed) for key, version, sealed in rows)
+        answers: list[tuple[bytes, Row] | None] = []
+        for key, version in keys:
+            sealed = found.get((key, version))
+            if sealed is None:
+                answers.append(None)
+            else:
+                opened = self._open_record(key, version, sealed)
+                answers.append((opened.secret, opened.values))
+        return answers
+
+    def mark(self, key: bytes) -> bytes | None:
+        """The mark of a record: its fingerprint, also where that is not on the ledger."""
+        row = self.database.one(
+            "SELECT mark FROM records WHERE key = ? ORDER BY version DESC LIMIT 1", (key,)
+        )
+        return None if row is None else row[0]
+
+    def marked(self, marks: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Key of one record for every mark (16 bytes) that the vault knows."""
+        found: dict[bytes, bytes] = {}
+        for at in range(0, len(marks), _LOOKUP_N):
+            part = marks[at : at + _LOOKUP_N]
+            holes = ",".join("?" * len(part))
+            found.update(
+                self.database.all(
+                    f"SELECT mark, key FROM records WHERE version = 1 AND mark IN ({holes})",  # noqa: S608
+                    part,
+                )
+            )
+        return found
+
+    # --- reasons ----------------------------------------------------------------------------
+
+    def seal_reason(self, key: bytes, version: int, reason: int, salt: bytes, text: str) -> bytes:
+        """The sealed part of a row of ``reasons``; ``version`` is the one that was made or revoked."""
+        return self._sealer.seal(_REASONS, key, version, canonical.encode([reason, salt, text]))
+
+    def reasons(self, key: bytes) -> dict[tuple[str, int], tuple[int, bytes, str]]:
+        """(reason, salt, text) by (operation, version) of a record's certified or pending changes."""
+        rows = self.database.all(
+            "SELECT reasons.operation, version, sealed FROM reasons JOIN outbox USING (sequence) "
+            "WHERE key = ? AND state != 2 ORDER BY sequence",
+            (key,),
+        )
+        opened: dict[tuple[str, int], tuple[int, bytes, str]] = {}
+        for operation, version, sealed in rows:
+            reason, salt, text = canonical.decode(self._sealer.open(_REASONS, key, version, sealed))
+            opened[operation, version] = (reason, salt, text)
+        return opened
+
+    def attested_through(self, kind: int) -> str | None:
+        """The date last attested through, as far as this vault knows."""
+        row = self.database.one("SELECT date FROM throughs WHERE kind = ?", (kind,))
+        return None if row is None else str(row[0])
+
+
+def _after(prefix: bytes) -> bytes:
+    """A byte string above all record keys (37 bytes) that begin with ``prefix``, and below all others."""
+    return prefix + b"\xff" * (RECORD_KEY_BYTES + 1 - len(prefix))
+
+
+def _meta(database: Database, key: bytes, chain_id: bytes, member: int) -> dict[str, Any]:
+    """The rows of ``meta``, written now where the vault is new."""
+    found = dict(database.all("SELECT name, value FROM meta"))
+    if not found:
+        data_key, wrapped = new_data_key(key)
+        owner = Sealer(data_key).seal(_META, b"owner", _FORMAT, canonical.encode([_FORMAT, chain_id, member]))
+        with database.write() as connection:
+            # Another process may have been first: what it wrote stays.
+            if not connection.execute("SELECT 1 FROM meta").fetchone():
+                connection.executemany(
+                    "INSERT INTO meta VALUES (?, ?)", [("data_key", wrapped), ("owner", owner)]
+                )
+        found = dict(database.all("SELECT name, value FROM meta"))
+    if set(found) != {"data_key", "owner"}:
+        raise FormatError(f"{database.path}: not a vault of this version")
+    return found

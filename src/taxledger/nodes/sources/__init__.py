@@ -1,0 +1,1 @@
+"""Where records come from: files of tax authorities and other publishers, read row by row."""
