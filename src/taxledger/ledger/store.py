@@ -25,9 +25,7 @@ class Reader(Protocol):
 
     def get(self, key: bytes) -> bytes | None: ...
 
-    def scan(
-        self, begin: bytes, end: bytes, *, reverse: bool = False
-    ) -> Iterator[tuple[bytes, bytes]]:
+    def scan(self, begin: bytes, end: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         """Pairs with ``begin <= key < end``, ascending (descending with ``reverse``)."""
         ...
 
@@ -66,9 +64,7 @@ class MemoryStore:
     def get(self, key: bytes) -> bytes | None:
         return self._content.get(key)
 
-    def scan(
-        self, begin: bytes, end: bytes, *, reverse: bool = False
-    ) -> Iterator[tuple[bytes, bytes]]:
+    def scan(self, begin: bytes, end: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         if self._keys is None:
             self._keys = sorted(self._content)
         chosen = self._keys[bisect.bisect_left(self._keys, begin) : bisect.bisect_left(self._keys, end)]

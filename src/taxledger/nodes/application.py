@@ -1,0 +1,242 @@
+"""The replicated application of one node, in the shape of ABCI 2.0: an ordering engine drives it, it orders nothing.
+
+    info()          after a restart: what is durable here                     ABCI Info
+    check(raw)      may this transaction be proposed?                         CheckTx
+    deliver(…)      execute a batch in memory, get the log root               FinalizeBlock
+    vote(executed)  journal, then sign                                        (embedded engine only)
+    commit(…)       the block is decided: make it durable, release what was signed   Commit
+
+Every method runs on the node's one ledger thread. ``deliver`` may be called again for the same height with the same or
+another batch, as long as nothing was committed; only ``commit`` persists a block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from taxledger.ledger import canonical
+from taxledger.ledger.chain import Chain, Vote
+from taxledger.ledger.checkpoint import Checkpoint, cosign, make_origin
+from taxledger.ledger.crypto import Signer, verify_signature
+from taxledger.ledger.errors import FormatError, InvariantError, VerificationError
+from taxledger.ledger.execute import Executed, check_transaction, next_validators
+from taxledger.ledger.merkle import frontier_at
+from taxledger.ledger.header import vote_message
+from taxledger.ledger.members import Member
+from taxledger.ledger.policy import quorum
+from taxledger.ledger.transaction import Transaction
+
+__all__ = ["Application", "CosignMessage", "Info", "Keys", "decode_cosign", "encode_cosign"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keys:
+    """A member's signing keys; the last three only for a validator."""
+
+    member: int
+    transaction: Signer
+    vote: Signer | None = None
+    log: Signer | None = None
+    cosign: Signer | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Info:
+    """What is durable: ``height`` and log ``size`` and ``root`` after the newest decided block."""
+
+    height: int
+    size: int
+    root: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CosignMessage:
+    """One co-signature under way between nodes (docs/protocol.md §9)."""
+
+    member: int
+    size: int
+    root: bytes
+    time_s: int
+    signature: bytes
+    raw: bytes
+
+
+def encode_cosign(
+    chain_id: bytes, member: int, checkpoint: Checkpoint, time_s: int, signature: bytes
+) -> bytes:
+    return canonical.encode(
+        [1, "cosign", chain_id, member, checkpoint.size, checkpoint.root, time_s, signature]
+    )
+
+
+def decode_cosign(raw: bytes, chain_id: bytes) -> CosignMessage:
+    """Raises FormatError (or EncodingError) unless ``raw`` is a co-signature message of this chain."""
+    value = canonical.decode(raw, bytes_max=512)
+    types = [int, str, bytes, int, int, bytes, int, bytes]
+    if type(value) is not list or [type(each) for each in value] != types:
+        raise FormatError("expected a cosign message of 8 elements")
+    version, what, chain, member, size, root, time_s, signature = value
+    if version != 1 or what != "cosign" or chain != chain_id:
+        raise FormatError(f"expected a cosign message of chain {chain_id.hex()}, got {what!r}")
+    if len(root) != 32 or len(signature) != 64 or size < 1 or not 0 <= time_s < 2**63 or member < 1:
+        raise FormatError("a cosign message with values out of range")
+    return CosignMessage(member=member, size=size, root=root, time_s=time_s, signature=signature, raw=raw)
+
+
+def _present(signer: Signer | None) -> Signer:
+    if signer is None:
+        raise InvariantError("asked for a validator's signature from a node that has no such key")
+    return signer
+
+
+class Application:
+    """The application object. See the module text."""
+
+    def __init__(self, chain: Chain, keys: Keys, now_ms: Callable[[], int]) -> None:
+        self.chain = chain
+        self.keys = keys
+        self.now_ms = now_ms
+        self.origin = make_origin(chain.genesis.network, chain.chain_id, chain.genesis.engine)
+        self._validators_at = -1
+        self._validators: dict[int, Member] = {}
+
+    @property
+    def validators(self) -> dict[int, Member]:
+        """The members that vote on and co-sign the block after the tip, by number, ascending.
+
+        Looked up once a block.
+        """
+        tip = self.chain.tip
+        if self._validators_at != tip.height:
+            self._validators = {each.number: each for each in next_validators(tip, self.chain.view)}
+            self._validators_at = tip.height
+        return self._validators
+
+    @property
+    def quorum(self) -> int:
+        return quorum(len(self.validators))
+
+    @property
+    def is_validator(self) -> bool:
+        own = self.validators.get(self.keys.member)
+        return (
+            own is not None
+            and self.keys.vote is not None
+            and self.keys.cosign is not None
+            and own.vote_key == self.keys.vote.public_key
+            and own.cosign_key == self.keys.cosign.public_key
+        )
+
+    def info(self) -> Info:
+        tip = self.chain.tip
+        return Info(height=tip.height, size=tip.frontier.size, root=tip.frontier.root)
+
+    def check(self, raw: bytes) -> Transaction:
+        """Whether the transaction could stand in the next block.
+
+        Raises:
+            RefusedError, InputError: with the reason ``deliver`` would skip it for.
+        """
+        return check_transaction(
+            raw,
+            view=self.chain.view,
+            chain_id=self.chain.chain_id,
+            time_ms=max(self.now_ms(), self.chain.tip.time_ms + 1),
+            is_logged=self.chain.is_logged,
+        )
+
+    def deliver(self, time_ms: int, transactions: Sequence[bytes]) -> Executed:
+        """Execute a batch on the tip, in memory."""
+        return self.chain.execute(time_ms, transactions)
+
+    def vote(self, executed: Executed, transactions: Sequence[bytes]) -> bytes:
+        """Journal and sign a vote for an executed block.
+
+        Returns:
+            The 64-byte signature; the journal entry is durable when this returns.
+
+        Raises:
+            InvariantError: this node has voted for another header at this height.
+        """
+        header_hash = executed.tip.header_hash
+        self.chain.journal_vote(
+            Vote(
+                height=executed.header.height,
+                header_hash=header_hash,
+                time_ms=executed.header.time_ms,
+                transactions=tuple(transactions),
+            )
+        )
+        return self.sign_vote(executed.header.height, header_hash)
+
+    def sign_vote(self, height: int, header_hash: bytes) -> bytes:
+        """Sign for what the journal holds already: the same bytes as the first time (RFC 8032 is deterministic)."""
+        return _present(self.keys.vote).sign(vote_message(self.chain.chain_id, height, header_hash))
+
+    def verify_vote(self, member: int, height: int, header_hash: bytes, signature: bytes) -> None:
+        """Raises VerificationError unless a present validator signed this vote."""
+        validator = self.validators.get(member)
+        if validator is None or validator.vote_key is None:
+            raise VerificationError("signer_unknown", f"a vote of member {member}, who is no validator")
+        verify_signature(
+            validator.vote_key, signature, vote_message(self.chain.chain_id, height, header_hash)
+        )
+
+    def verify_decision(self, height: int, header_hash: bytes, votes: Sequence[tuple[int, bytes]]) -> None:
+        """Raises VerificationError unless a quorum of distinct validators voted for the header."""
+        members = [member for member, _ in votes]
+        if members != sorted(set(members)):
+            raise VerificationError("signer_repeated", "votes must ascend by member, one each")
+        if len(votes) < self.quorum:
+            raise VerificationError(
+                "quorum_missing", f"votes for block {height}", expected=self.quorum, got=len(votes)
+            )
+        for member, signature in votes:
+            self.verify_vote(member, height, header_hash, signature)
+
+    def commit(self, executed: Executed, votes: Sequence[tuple[int, bytes]], *, sign: bool) -> bytes | None:
+        """Make a decided block durable.
+
+        Args:
+            executed: from ``deliver`` on the present tip.
+            votes: the quorum that decided it, verified.
+            sign: False for a block that is certified already (a catch-up): one signature less to make.
+
+        Returns:
+            Our co-signature message for it, which may be released now, if we are to sign.
+        """
+        message = None
+        frontier = executed.tip.frontier
+        if sign and self.is_validator and self._may_sign(frontier.size):
+            message = self.make_cosign(Checkpoint(origin=self.origin, size=frontier.size, root=frontier.root))
+        self.chain.commit(executed, votes, cosign=message)
+        return message
+
+    def _may_sign(self, size: int) -> bool:
+        signed = self.chain.signed()
+        return signed is None or signed[0] < size
+
+    def make_cosign(self, checkpoint: Checkpoint) -> bytes:
+        """Sign a checkpoint at the present time. The caller has made sure that the journal allows it."""
+        time_s = self.now_ms() // 1000
+        signature = cosign(_present(self.keys.cosign), checkpoint, time_s)
+        return encode_cosign(self.chain.chain_id, self.keys.member, checkpoint, time_s, signature)
+
+    def renew_cosign(self) -> bytes | None:
+        """Co-sign again, now, the largest tree this validator has co-signed (heartbeat).
+
+        The signing journal already holds this size and root, so nothing has to be made durable first.
+        """
+        signed = self.chain.signed()
+        if signed is None or not self.is_validator:
+            return None
+        return self.make_cosign(Checkpoint(origin=self.origin, size=signed[0], root=signed[1]))
+
+    def checkpoint(self, height: int) -> Checkpoint:
+        """The checkpoint right after a decided block."""
+        if height == self.chain.tip.height:
+            frontier = self.chain.tip.frontier
+            return Checkpoint(origin=self.origin, size=frontier.size, root=frontier.root)
+        frontier = frontier_at(self.chain.node, self.chain.size(height))
+        return Checkpoint(origin=self.origin, size=frontier.size, root=frontier.root)

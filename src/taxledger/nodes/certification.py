@@ -1,0 +1,216 @@
+"""Counts co-signatures until blocks are certified, and keeps the newest ones for answers.
+
+A co-signature is counted only when its signature verifies under the member's key in our own state and its size and
+root are those of our own block. Blocks are certified strictly in order, so ``certified`` says that everything below is.
+
+A co-signature whose root differs from ours at the same size can only mean that its signer, or a quorum of voters, lies.
+It is kept as fork evidence together with what the same member signed otherwise, if it did.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from taxledger.ledger import canonical, limits
+from taxledger.ledger.checkpoint import Checkpoint, cosignature_message
+from taxledger.ledger.crypto import verify_signature
+from taxledger.ledger.errors import InputError, VerificationError
+from taxledger.ledger.execute import Executed
+from taxledger.ledger.members import Member
+from taxledger.ledger.policy import quorum
+from taxledger.nodes.application import Application, CosignMessage, decode_cosign, encode_cosign
+
+__all__ = ["Certification", "Fork"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fork:
+    """A contradiction seen by this node.
+
+    Attributes:
+        members: who signed what cannot both be true.
+        text: one sentence for the operator.
+        evidence: canonical msgpack ``[1, "fork", [signed messages …]]``.
+    """
+
+    members: tuple[int, ...]
+    text: str
+    evidence: bytes
+
+
+@dataclass(slots=True)
+class _Collected:
+    checkpoint: Checkpoint
+    validators: dict[int, Member]
+    by_member: dict[int, CosignMessage] = field(default_factory=dict)
+
+
+class Certification:
+    """Co-signatures of the decided, uncertified blocks and of the newest certified one (by height)."""
+
+    def __init__(self, application: Application) -> None:
+        self.application = application
+        self.forks: list[Fork] = []
+        self._collected: dict[int, _Collected] = {}
+        self._early: dict[int, CosignMessage] = {}  # newest per member, of trees larger than ours
+        self._recover()
+
+    def _recover(self) -> None:
+        chain = self.application.chain
+        for height in range(max(1, chain.certified), chain.tip.height + 1):
+            self._open(height)
+            for member, time_s, signature in chain.cosigns(height):
+                self._keep(height, member, time_s, signature)
+            own = chain.own_cosign(height)
+            if own is not None:
+                message = decode_cosign(own, chain.chain_id)
+                self._collected[height].by_member.setdefault(message.member, message)
+
+    def _open(self, height: int, validators: dict[int, Member] | None = None) -> _Collected:
+        if height not in self._collected:
+            self._collected[height] = _Collected(
+                self.application.checkpoint(height), validators or self.application.validators
+            )
+        return self._collected[height]
+
+    def _keep(self, height: int, member: int, time_s: int, signature: bytes) -> None:
+        collected = self._open(height)
+        chain_id = self.application.chain.chain_id
+        raw = encode_cosign(chain_id, member, collected.checkpoint, time_s, signature)
+        collected.by_member[member] = decode_cosign(raw, chain_id)
+
+    def committed(self, executed: Executed, own: bytes | None) -> None:
+        """Take note of a block that has just been committed, then of what arrived early for it."""
+        height = executed.header.height
+        self._open(height, {each.number: each for each in executed.validators})
+        if own is not None:
+            self.receive(own)
+        for member, message in sorted(self._early.items()):
+            if message.size <= self._collected[height].checkpoint.size:
+                del self._early[member]
+                self.receive(message.raw)
+
+    def receive(self, raw: bytes) -> bool:
+        """Count one co-signature message.
+
+        Returns:
+            True when it was new: a member not counted yet for its block, or a newer time.
+
+        Raises:
+            InputError: not a co-signature message of this chain.
+            VerificationError: not signed by a validator, or for a tree that is not ours.
+        """
+        application = self.application
+        message = decode_cosign(raw, application.chain.chain_id)
+        height = self._height_of(message.size)
+        if height is not None and height not in self._collected:
+            return False  # certified long ago, a newer block is
+        if height is not None:
+            known = self._collected[height].by_member.get(message.member)
+            if known is not None and known.root == message.root and known.time_s >= message.time_s:
+                return False
+        signers = application.validators if height is None else self._collected[height].validators
+        validator = signers.get(message.member)
+        if validator is None or validator.cosign_key is None:
+            raise VerificationError(
+                "signer_unknown", f"co-signature of member {message.member}, who is no validator"
+            )
+        theirs = Checkpoint(origin=application.origin, size=message.size, root=message.root)
+        verify_signature(validator.cosign_key, message.signature, cosignature_message(theirs, message.time_s))
+        if height is None:
+            if message.size > application.chain.tip.frontier.size:
+                newest = self._early.get(message.member)
+                if newest is None or newest.size <= message.size:
+                    self._early[message.member] = message
+                return False
+            raise self._disagreement(message, validator.name, None)
+        collected = self._collected[height]
+        if message.root != collected.checkpoint.root:
+            raise self._disagreement(message, validator.name, collected.by_member.get(message.member))
+        collected.by_member[message.member] = message
+        return True
+
+    def _disagreement(
+        self, message: CosignMessage, name: str, other: CosignMessage | None
+    ) -> VerificationError:
+        """Keep the evidence, and say what is wrong."""
+        statements = [message.raw] + ([other.raw] if other is not None else [])
+        text = f"{name} co-signed a tree of {message.size} leaves that is not ours"
+        if other is not None:
+            text = f"{name} co-signed two different trees of {message.size} leaves"
+        if all(fork.text != text for fork in self.forks):
+            evidence = canonical.encode([1, "fork", statements])
+            self.forks.append(Fork(members=(message.member,), text=text, evidence=evidence))
+        return VerificationError("header_mismatch", text)
+
+    def _height_of(self, size: int) -> int | None:
+        for height in sorted(self._collected, reverse=True):
+            if self._collected[height].checkpoint.size == size:
+                return height
+        chain = self.application.chain
+        if 1 < size <= chain.tip.frontier.size:
+            height = chain.height_of_index(size - 1)
+            if chain.size(height) == size:
+                return height
+        return None
+
+    def advance(self) -> list[int]:
+        """Certify every block that has its quorum, in order; returns the heights."""
+        application = self.application
+        done: list[int] = []
+        while application.chain.certified < application.chain.tip.height:
+            height = application.chain.certified + 1
+            counted = self._open(height).by_member
+            if len(counted) < quorum(len(self._collected[height].validators)):
+                break
+            application.chain.certify(height, self._tuples(height))
+            self._collected.pop(height - 1, None)
+            done.append(height)
+        return done
+
+    def renewed(self) -> None:
+        """Store the newest co-signatures of the newest certified block (after heartbeats)."""
+        certified = self.application.chain.certified
+        if certified:
+            self.application.chain.refresh_cosigns(self._tuples(certified))
+
+    def _tuples(self, height: int) -> tuple[tuple[int, int, bytes], ...]:
+        counted = self._collected[height].by_member
+        return tuple((each.member, each.time_s, each.signature) for _, each in sorted(counted.items()))
+
+    def newest(self, height: int) -> list[CosignMessage]:
+        """The q newest co-signatures of a certified block, newest first: the age of an answer is the last one's."""
+        collected = self._collected[height]
+        ordered = sorted(collected.by_member.values(), key=lambda each: (-each.time_s, each.member))
+        return ordered[: quorum(len(collected.validators))]
+
+    def known(self, above: int) -> list[bytes]:
+        """Every message counted for blocks above a height, ascending: what a peer that is there may lack."""
+        tip = self.application.chain.tip.height
+        last = min(tip, above + limits.uncertified_blocks_max)
+        return [raw for height in range(max(1, above + 1), last + 1) for raw in self.messages(height)]
+
+    def validators_at(self, height: int) -> dict[int, Member]:
+        """Who co-signs a block that is uncertified or the newest certified one."""
+        collected = self._collected.get(height)
+        return self.application.validators if collected is None else collected.validators
+
+    def messages(self, height: int) -> list[bytes]:
+        """Every message counted for one decided block, ascending by member, also for one certified long ago."""
+        if height in self._collected:
+            return [message.raw for _, message in sorted(self._collected[height].by_member.items())]
+        chain = self.application.chain
+        checkpoint = self.application.checkpoint(height)
+        return [
+            encode_cosign(chain.chain_id, member, checkpoint, time_s, signature)
+            for member, time_s, signature in chain.cosigns(height)
+        ]
+
+    def own(self) -> list[bytes]:
+        """Our own messages for blocks that are not certified yet, and the newest one."""
+        member = self.application.keys.member
+        return [
+            collected.by_member[member].raw
+            for _, collected in sorted(self._collected.items())
+            if member in collected.by_member
+        ]

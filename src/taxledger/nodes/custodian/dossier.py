@@ -1,0 +1,114 @@
+"""The custodian's answer to a dossier: plain records out of the vault, proofs out of the certified state, one file.
+
+Until consents exist on the ledger, any active member may ask (docs/threat-model.md says so).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from taxledger.ledger import canonical, statekeys
+from taxledger.ledger.errors import RefusedError, UnavailableError
+from taxledger.ledger.evidence import assemble
+from taxledger.ledger.genesis import Genesis
+from taxledger.ledger.members import member_of
+from taxledger.ledger.query import Query
+from taxledger.ledger.records import RecordValue
+from taxledger.ledger.schemas import Value, decode_schema
+from taxledger.nodes.custodian.vault import Vault
+from taxledger.nodes.replica import CertifiedState
+
+__all__ = ["Custodian"]
+
+
+class Custodian:
+    """Serves dossiers of the records this member has attested. One thread reads the vault.
+
+    Args:
+        path: the vault; it need not be there yet.
+        key: 32 bytes, the vault's key file.
+        chain_id: 16 bytes.
+        member: this member's number.
+        genesis: its schema documents are those that records of the first schemas name.
+    """
+
+    def __init__(self, path: Path, key: bytes, *, chain_id: bytes, member: int, genesis: Genesis) -> None:
+        self.executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vault")
+        self._path = path
+        self._key = key
+        self._chain_id = chain_id
+        self._member = member
+        self._documents: dict[tuple[int, int], bytes] = {}
+        for document in genesis.schemas:
+            schema = decode_schema(document)
+            self._documents[schema.kind, schema.number] = document
+        self._vault: Vault | None = None
+
+    def _open(self) -> Vault:
+        """On the vault's thread."""
+        if self._vault is None:
+            if not self._path.exists():
+                raise UnavailableError("this member has attested nothing yet: it has no vault")
+            self._vault = Vault.open(self._path, self._key, chain_id=self._chain_id, member=self._member)
+        return self._vault
+
+    def evidence(self, query: Query, state: CertifiedState, note: bytes) -> bytes:
+        """Evidence for a query at the certified state. Runs on ``executor``.
+
+        Raises:
+            RefusedError: ``issuer_unknown``: not an issuer of a kind asked.
+            UnavailableError: the vault lacks what the answer needs.
+        """
+        member = member_of(state.view, query.issuer)
+        if query.issuer != self._member or member is None:
+            raise RefusedError("issuer_unknown", f"member {query.issuer} is not the issuer here")
+        for kind in query.kinds:
+            if kind not in member.kinds:
+                raise RefusedError("issuer_unknown", f"member {query.issuer} does not issue kind {kind}")
+        vault = self._open()
+        years = [
+            year
+            for year in query.years
+            if state.view.get(statekeys.tag_key_key(query.issuer, year)) is not None
+        ]
+        sigmas = {}
+        for kind in query.kinds:
+            for year in years:
+                sigma = vault.sigma(query.subject, kind, year)
+                if sigma is not None:
+                    sigmas[kind, year] = sigma
+
+        def opener(asked: list[tuple[bytes, RecordValue]]) -> Sequence[tuple[bytes, Sequence[Value]] | None]:
+            return vault.open_many([(key, value.version) for key, value in asked])
+
+        return assemble(
+            query,
+            view=state.view,
+            checkpoint=note,
+            header=state.header_leaf,
+            inclusion=state.header_inclusion(),
+            sigmas=sigmas,
+            schema_document=lambda kind, schema: self._document(state, kind, schema),
+            opener=opener,
+        )
+
+    def _document(self, state: CertifiedState, kind: int, schema: int) -> bytes:
+        """A schema's document: of the genesis, or of the proposal that registered it."""
+        found = self._documents.get((kind, schema))
+        if found is not None:
+            return found
+        for _, value in state.view.scan(b"\x0b"):
+            change = canonical.decode(value)[0]
+            if change[0] == "schema.register":
+                registered = decode_schema(change[1])
+                self._documents[registered.kind, registered.number] = change[1]
+        if (kind, schema) not in self._documents:
+            raise UnavailableError(f"the document of schema {kind}/{schema} is not known to this node")
+        return self._documents[kind, schema]
+
+    def close(self) -> None:
+        self.executor.shutdown(wait=True, cancel_futures=True)
+        if self._vault is not None:
+            self._vault.close()

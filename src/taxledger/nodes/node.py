@@ -1,0 +1,302 @@
+"""A member's node: ``python -m taxledger.nodes.node --home DIR``.
+
+One process, one event loop, one ledger thread, one vault thread. This module puts the parts together and ends them in
+order; like ``nodes/cli`` it may import everything.
+
+    peers (mutual TLS) ──▶ engine ──▶ replica ──▶ certified state ──▶ answers ──▶ query API (loopback)
+                                                      ▲ co-signatures
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import Awaitable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from taxledger.api.app import create_app
+from taxledger.api.auth import KeyFile
+from taxledger.api.server import ApiServer
+from taxledger.ledger.chain import Chain
+from taxledger.ledger.crypto import Signer
+from taxledger.ledger.errors import (
+    InputError,
+    RefusedError,
+    TaxledgerError,
+    UnavailableError,
+)
+from taxledger.ledger.leveldb import LevelStore
+from taxledger.ledger.members import members_of
+from taxledger.ledger.statemap import PageCache
+from taxledger.nodes.answers import Answers
+from taxledger.nodes.application import Application, Keys
+from taxledger.nodes.custodian.dossier import Custodian
+from taxledger.nodes.home import Home, host_port
+from taxledger.nodes.lifeline import bind_to_parent
+from taxledger.nodes.logs import configure_logs, get_logger
+from taxledger.nodes.metrics import NodeMetrics
+from taxledger.nodes.ordering.embedded.follower import Follower
+from taxledger.nodes.ordering.embedded.sequencer import Sequencer
+from taxledger.nodes.peers import PeerClient, PeerServer, TlsFiles
+from taxledger.nodes.pki import Authorities
+from taxledger.nodes.replica import FATAL_EXIT_STATUS, Replica
+from taxledger.nodes.settings import NodeSettings
+
+__all__ = ["Node", "main"]
+
+_SETTLE_S = 3.0
+"""A node that hears nobody is as far as it can be after this."""
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Node:
+    """A running node. Make it on the event loop, then ``run``."""
+
+    def __init__(self, home: Home, settings: NodeSettings) -> None:
+        self.home = home
+        self.settings = settings
+        self.log = get_logger("node")
+        config = home.config
+        self.keys = _load_keys(home)
+        cache = PageCache(settings.page_cache_bytes)
+        chain = Chain(LevelStore(home.store_path), home.genesis(), cache)
+        self.application = Application(chain, self.keys, _now_ms)
+        self.replica = Replica(self.application)
+        self._files = TlsFiles(
+            certificate=home.tls_node_path, key=home.tls_key_path, authorities=home.tls_peers_path
+        )
+        self._authorities: tuple[int, Authorities] | None = None
+        self.peers = {
+            peer.number: PeerClient(
+                number=peer.number,
+                name=peer.name,
+                url=peer.peer_url,
+                files=self._files,
+                authorities=self.authorities,
+            )
+            for peer in config.others
+        }
+        self.custodian = (
+            Custodian(
+                home.vault_path,
+                home.key("vault"),
+                chain_id=chain.chain_id,
+                member=config.number,
+                genesis=chain.genesis,
+            )
+            if home.has_key("vault")
+            else None
+        )
+        self.answers = Answers(
+            config=config,
+            replica=self.replica,
+            keys=self.keys,
+            policy=home.policy(),
+            custodian=self.custodian,
+            peers=self.peers,
+            is_ready=self.is_ready,
+        )
+        self._started = asyncio.get_running_loop().time()
+        self.engine: Sequencer | Follower
+        if config.is_sequencer:
+            self.engine = Sequencer(self.replica, list(self.peers.values()), self.answers.dropped)
+        else:
+            self.engine = Follower(
+                self.replica,
+                sequencer=self.peers[config.sequencer],
+                others=[self.peers[peer.number] for peer in config.others if peer.role == "validator"],
+            )
+        self.answers.engine = self.engine
+        self.metrics = NodeMetrics()
+        self._stop = asyncio.Event()
+        self._forks_kept = 0
+
+    # --- parts --------------------------------------------------------------------------------
+
+    def authorities(self) -> Authorities:
+        """The TLS authorities of the members that are active in the newest decided state."""
+        height = self.application.chain.tip.height
+        if self._authorities is None or (
+            self._authorities[0] != height and self.application.chain.change_pending()
+        ):
+            hashes = {
+                member.number: member.tls_ca_hash
+                for member in members_of(self.application.chain.view)
+                if member.is_active and member.tls_ca_hash is not None
+            }
+            self._authorities = (height, Authorities(self.home.tls_peers_path.read_bytes(), hashes))
+        return self._authorities[1]
+
+    def is_ready(self) -> bool:
+        """It has caught up as far as it can: with whom it hears, or alone after a short while."""
+        if self.replica.certified.height and self.engine.current:
+            return True
+        return asyncio.get_running_loop().time() - self._started > _SETTLE_S
+
+    def _peer_server(self) -> PeerServer:
+        handlers: dict[str, Any] = {
+            "cosign": self._on_cosign,
+            "dossier": self.answers.on_dossier,
+            "log_signature": self.answers.on_log_signature,
+            "votes": self.engine.on_votes,
+        }
+        if isinstance(self.engine, Sequencer):
+            handlers["submit"] = partial(self.engine.on_submit, wait=self._submit_and_wait)
+        else:
+            handlers["step"] = self.engine.on_step
+            handlers["journal"] = self.engine.on_journal
+        return PeerServer(self._files, self.authorities, handlers)
+
+    async def _submit_and_wait(self, raw: bytes) -> None:
+        await self.answers.submit(raw, wait="certified", timeout_s=50.0)
+
+    async def _on_cosign(self, _member: int, message: Any) -> Any:
+        """Peer verb ``cosign``: a heartbeat, directly from validator to everybody."""
+        if type(message) is not list or len(message) != 3 or type(message[2]) is not bytes:
+            raise InputError('expected [1, "cosign", message]')
+        await self.replica.run(self.replica.receive, [message[2]])
+        return [1, "cosign"]
+
+    async def _heartbeat(self) -> None:
+        """When idle, co-sign the newest tree anew and tell everybody, so that answers stay fresh."""
+        interval_s = self.settings.heartbeat_ms / 1000
+        while True:
+            await asyncio.sleep(interval_s / 4)
+            state = self.replica.certified
+            newest = max(
+                (each.time_s for each in state.cosigns if each.member == self.keys.member), default=0
+            )
+            if _now_ms() - newest * 1000 < self.settings.heartbeat_ms:
+                continue
+            message = await self.replica.run(self.application.renew_cosign)
+            if message is None:
+                continue
+            await self.replica.run(self.replica.receive, [message])
+            await asyncio.gather(*(self._tell(peer, message) for peer in self.peers.values()))
+
+    async def _tell(self, peer: PeerClient, message: bytes) -> None:
+        with contextlib.suppress(UnavailableError, RefusedError):
+            await peer.call("cosign", [1, "cosign", message], timeout_ms=2_000, answer_bytes_max=256)
+
+    async def _observe(self) -> None:
+        """Keep the metrics current, and fork evidence on disk."""
+        while True:
+            await self.replica.news(1.0)
+            self.metrics.observe(await self.answers.status())
+            forks = [*self.replica.certification.forks, *self.engine.forks]
+            for fork in forks[self._forks_kept :]:
+                folder = self.home.path / "forks"
+                folder.mkdir(exist_ok=True)
+                path = folder / f"{self._forks_kept + 1:04d}.bin"
+                path.write_bytes(fork.evidence)
+                self.log.error("fork", text=fork.text, evidence=str(path))
+                self._forks_kept += 1
+
+    # --- life ---------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, or until a part fails."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        host, port = host_port(self.home.config.peer_url)
+        peer_server = self._peer_server()
+        await peer_server.start(host, port)
+        app = create_app(
+            self.answers,
+            KeyFile(self.home.api_keys_path),
+            observer=self.metrics,
+            metrics=self.metrics.exposition,
+        )
+        api_host, api_port = host_port(self.home.config.api_url)
+        api = ApiServer(app, host=api_host, port=api_port)
+        parts: dict[str, Awaitable[None]] = {
+            "api": api.serve(),
+            "engine": self.engine.run(),
+            "answers": self.answers.run(),
+            "heartbeat": self._heartbeat(),
+            "observer": self._observe(),
+        }
+        tasks = {asyncio.ensure_future(part): name for name, part in parts.items()}
+        self.log.info("started", member=self.home.config.name, height=self.application.chain.tip.height)
+        stopping = asyncio.ensure_future(self._stop.wait())
+        try:
+            done, _ = await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stopping}:
+                if task.exception() is not None:
+                    raise task.exception()  # type: ignore[misc]
+        finally:
+            stopping.cancel()
+            self.answers.stop()
+            api.should_exit = True
+            await peer_server.stop()
+            for task, name in tasks.items():
+                if name != "api":
+                    task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for peer in self.peers.values():
+                await peer.close()
+            if self.custodian is not None:
+                self.custodian.close()
+            self.replica.close()
+            self.log.info("stopped", member=self.home.config.name)
+
+
+def _load_keys(home: Home) -> Keys:
+    def optional(use: str) -> Signer | None:
+        return Signer(home.key(use)) if home.has_key(use) else None
+
+    return Keys(
+        member=home.config.number,
+        transaction=Signer(home.key("transaction")),
+        vote=optional("vote"),
+        log=optional("log"),
+        cosign=optional("cosign"),
+    )
+
+
+async def _serve(home: Home, settings: NodeSettings) -> None:
+    await Node(home, settings).run()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a node until it is told to stop; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="taxledger.nodes.node", description="Run one member's node.")
+    parser.add_argument("--home", type=Path, required=True, help="the member's home folder")
+    options = parser.parse_args(arguments)
+    bind_to_parent()
+    try:
+        home = Home(options.home)
+        settings = NodeSettings()
+        configure_logs(settings.log_level)
+        asyncio.run(_serve(home, settings))
+    except ValidationError as error:
+        print(f"taxledger node: a setting is out of range: {error}", file=sys.stderr)
+        return 2
+    except InputError as error:
+        print(f"taxledger node: {error}", file=sys.stderr)
+        return 2
+    except TaxledgerError as error:
+        print(f"taxledger node: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 0
+    except Exception:
+        get_logger("node").exception("fatal")
+        return FATAL_EXIT_STATUS
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,254 @@
+"""A validator's (or observer's) side of the embedded engine: it trusts the sequencer for order and nothing else.
+
+What an honest follower keeps, whatever the sequencer sends:
+
+* it executes every batch itself and votes only for the header that its own execution gave;
+* one vote per height, journalled before it is sent; asked again, it repeats the same vote;
+* it commits, and co-signs, only what a quorum of distinct validators has voted for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+from taxledger.ledger import limits
+from taxledger.ledger.errors import RefusedError, TaxledgerError, UnavailableError
+from taxledger.ledger.execute import Executed
+from taxledger.nodes.certification import Fork
+from taxledger.nodes.ordering.embedded.messages import (
+    Answer,
+    DecidedBlock,
+    Proposal,
+    SignedVote,
+    Step,
+    decode_step,
+    decode_votes,
+    encode_answer,
+    encode_journal,
+    encode_votes,
+)
+from taxledger.nodes.ordering.embedded.votebook import VoteBook
+from taxledger.nodes.peers import PeerClient
+from taxledger.nodes.replica import Replica
+
+__all__ = ["Follower"]
+
+_SILENT_AFTER_S = 6.0
+_UNDECIDED_AFTER_S = 3.0
+
+
+class Follower:
+    """Answers the sequencer's steps. See the module text."""
+
+    def __init__(self, replica: Replica, *, sequencer: PeerClient, others: Sequence[PeerClient]) -> None:
+        self.replica = replica
+        self.book = VoteBook(replica.application)
+        self.forks: list[Fork] = []
+        self._sequencer = sequencer
+        self._others = tuple(others)
+        self._pending: Executed | None = None
+        self._lock = asyncio.Lock()
+        self._loop = asyncio.get_running_loop()
+        self._heard_at: float | None = None
+        self._undecided_since: float | None = None
+        self._sequencer_status: str | None = None
+        self._problem: str | None = None
+        self._catching_up = True
+
+    # --- on the ledger thread ---------------------------------------------------------------
+
+    def _step(self, step: Step) -> Answer:
+        problem: str | None = None
+        vote: SignedVote | None = None
+        try:
+            for block in step.blocks:
+                self._take(block)
+            self.replica.receive(step.cosigns)
+            if step.proposal is not None:
+                vote, problem = self._consider(step.proposal)
+        except TaxledgerError as error:
+            problem = str(error)
+        chain = self.replica.application.chain
+        self._problem = problem
+        return Answer(
+            decided=chain.tip.height,
+            certified=chain.certified,
+            vote=vote,
+            cosigns=tuple(self.replica.certification.own()),
+            problem=None if problem is None else problem[:500],
+        )
+
+    def _take(self, block: DecidedBlock) -> None:
+        """Commit a block that a quorum decided.
+
+        Raises:
+            RefusedError: not the next one, or its batch does not give the header that was decided.
+            VerificationError: the votes don't decide it.
+        """
+        application = self.replica.application
+        chain = application.chain
+        if block.height <= chain.tip.height:
+            self.replica.receive(block.cosigns)
+            return
+        if block.height != chain.tip.height + 1:
+            raise RefusedError("behind", f"expected block {chain.tip.height + 1}, got {block.height}")
+        if chain.tip.height - chain.certified >= limits.uncertified_blocks_max:
+            raise RefusedError("uncertified", "too many blocks wait for their co-signatures")
+        application.verify_decision(block.height, block.header_hash, block.votes)
+        executed = self._pending
+        if executed is None or executed.tip.header_hash != block.header_hash:
+            # We voted otherwise, or not at all: what a quorum decided stands, our own header is dropped.
+            voted = chain.voted(block.height)
+            transactions = block.transactions
+            time_ms = block.time_ms
+            if transactions is None:
+                if voted is None or voted.header_hash != block.header_hash:
+                    raise RefusedError("batch_missing", f"the batch of block {block.height} is needed")
+                transactions, time_ms = voted.transactions, voted.time_ms
+            executed = application.deliver(time_ms, transactions)
+            if executed.tip.header_hash != block.header_hash:
+                raise RefusedError(
+                    "diverged",
+                    f"executing the batch of block {block.height} gives header {executed.tip.header_hash.hex()}, "
+                    f"a quorum decided {block.header_hash.hex()}",
+                )
+        self._pending = None
+        self._undecided_since = None
+        self.replica.commit(executed, block.votes, block.cosigns)
+
+    def _consider(self, proposal: Proposal) -> tuple[SignedVote | None, str | None]:
+        """(our vote for a proposal or the one we gave before, what is wrong)."""
+        application = self.replica.application
+        chain = application.chain
+        if not application.is_validator:
+            return None, None
+        if proposal.height != chain.tip.height + 1:
+            raise RefusedError(
+                "behind", f"expected a proposal for {chain.tip.height + 1}, got {proposal.height}"
+            )
+        self.book.add(
+            SignedVote(
+                member=self._sequencer.number,
+                height=proposal.height,
+                header_hash=proposal.header_hash,
+                signature=proposal.signature,
+            )
+        )
+        voted = chain.voted(proposal.height)
+        if voted is not None and voted.header_hash != proposal.header_hash:
+            return self._signed(voted.height, voted.header_hash), (
+                f"voted for another header of height {voted.height} before"
+            )
+        if voted is None and proposal.time_ms > application.now_ms() + limits.proposal_ahead_ms_max:
+            raise RefusedError(
+                "time_ahead", "the proposal's time is more than 10 s ahead of this node's clock"
+            )
+        if chain.tip.height - chain.certified >= limits.uncertified_blocks_max:
+            raise RefusedError("uncertified", "too many blocks wait for their co-signatures")
+        executed = self._pending
+        if executed is None or executed.tip.header_hash != proposal.header_hash:
+            executed = application.deliver(proposal.time_ms, proposal.transactions)
+        if executed.tip.header_hash != proposal.header_hash:
+            raise RefusedError(
+                "diverged",
+                f"executing the proposal of height {proposal.height} gives header "
+                f"{executed.tip.header_hash.hex()}, its sequencer says {proposal.header_hash.hex()}",
+            )
+        self._pending = executed
+        application.vote(executed, proposal.transactions)
+        if self._undecided_since is None:
+            self._undecided_since = self._loop.time()
+        return self._signed(proposal.height, proposal.header_hash), None
+
+    def _signed(self, height: int, header_hash: bytes) -> SignedVote:
+        """Our vote, as the journal has it."""
+        application = self.replica.application
+        vote = SignedVote(
+            member=application.keys.member,
+            height=height,
+            header_hash=header_hash,
+            signature=application.sign_vote(height, header_hash),
+        )
+        self.book.add(vote)
+        return vote
+
+    def _votes(self) -> list[Any]:
+        chain = self.replica.application.chain
+        height = chain.tip.height + 1
+        voted = chain.voted(height)
+        if voted is not None and self.replica.application.is_validator:
+            self._signed(height, voted.header_hash)
+        return encode_votes(chain.tip.height, self.book.votes())
+
+    # --- on the event loop --------------------------------------------------------------------
+
+    async def on_step(self, member: int, message: Any) -> Any:
+        """Peer verb ``step``."""
+        if member != self._sequencer.number:
+            raise RefusedError("not_sequencer", f"member {member} does not order transactions here")
+        step = decode_step(message, self.replica.application.chain.chain_id)
+        self._heard_at = self._loop.time()
+        self._sequencer_status = step.status
+        async with self._lock:
+            answer = await self.replica.run(self._step, step)
+        # A full load of blocks means that more are to come.
+        self._catching_up = len(step.blocks) > 1
+        return encode_answer(answer)
+
+    async def on_votes(self, _member: int, _message: Any) -> Any:
+        """Peer verb ``votes``: what this node has voted, and seen voted, for the next height."""
+        return await self.replica.run(self._votes)
+
+    async def on_journal(self, member: int, _message: Any) -> Any:
+        """Peer verb ``journal``: the batch we voted for, for a sequencer that lost its own journal."""
+        if member != self._sequencer.number:
+            raise RefusedError("not_sequencer", f"member {member} does not order transactions here")
+        chain = self.replica.application.chain
+        return encode_journal(await self.replica.run(lambda: chain.voted(chain.tip.height + 1)))
+
+    async def submit(self, raw: bytes) -> None:
+        """Pass a transaction on to the sequencer; returns when it is certified there.
+
+        Raises:
+            RefusedError, UnavailableError: as the sequencer says.
+        """
+        await self._sequencer.call("submit", [1, "submit", raw], timeout_ms=60_000)
+
+    @property
+    def writes(self) -> str | None:
+        """None while writes go on, else why they wait."""
+        if self.book.stuck() and self.forks:
+            return f"halted: {self.forks[-1].text}"
+        if self._problem is not None and "diverged" in self._problem:
+            return self._problem
+        if self._heard_at is None or self._loop.time() - self._heard_at > _SILENT_AFTER_S:
+            return f"the sequencer {self._sequencer.name} is silent"
+        return self._sequencer_status
+
+    @property
+    def current(self) -> bool:
+        """Whether it hears the sequencer and lacks none of its blocks, as far as it knows."""
+        return self._heard_at is not None and not self._catching_up
+
+    async def run(self) -> None:
+        """While a vote of ours stays undecided, ask the others what they have voted for."""
+        while True:
+            await asyncio.sleep(1.0)
+            since = self._undecided_since
+            if since is None or self._loop.time() - since < _UNDECIDED_AFTER_S:
+                continue
+            for peer in self._others:
+                with contextlib.suppress(UnavailableError, RefusedError, TaxledgerError):
+                    data = await peer.call("votes", [1, "votes"], timeout_ms=2_000, answer_bytes_max=1 << 20)
+                    _, votes = decode_votes(data)
+                    await self.replica.run(self._note, votes)
+
+    def _note(self, votes: list[SignedVote]) -> None:
+        for vote in votes:
+            self.book.offer(vote)
+        fork = self.book.fork()
+        if fork is not None and all(fork.text != each.text for each in self.forks):
+            self.forks.append(fork)

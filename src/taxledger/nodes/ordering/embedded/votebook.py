@@ -1,0 +1,111 @@
+"""The votes one validator has seen for the next height: tells when no decision can come, and who voted twice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from taxledger.ledger import canonical
+from taxledger.ledger.errors import VerificationError
+from taxledger.nodes.application import Application
+from taxledger.nodes.certification import Fork
+from taxledger.nodes.ordering.embedded.messages import SignedVote
+
+__all__ = ["VoteBook"]
+
+
+class VoteBook:
+    """Verified votes of one height, by member and header. Lives on the ledger thread."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+        self._height = 0
+        self._votes: dict[int, dict[bytes, bytes]] = {}
+
+    def add(self, vote: SignedVote) -> None:
+        """Note a vote for the height after the tip; others are of no interest.
+
+        Raises:
+            VerificationError: not signed by that validator.
+        """
+        height = self._application.chain.tip.height + 1
+        if self._height != height:
+            self._height, self._votes = height, {}
+        if vote.height != height or vote.header_hash in self._votes.get(vote.member, {}):
+            return
+        if len(self._votes.get(vote.member, {})) >= 2:
+            return  # two already convict; more would only fill memory
+        self._application.verify_vote(vote.member, height, vote.header_hash, vote.signature)
+        self._votes.setdefault(vote.member, {})[vote.header_hash] = vote.signature
+
+    def offer(self, vote: SignedVote) -> None:
+        """``add`` for votes of others: a false one is ignored."""
+        try:
+            self.add(vote)
+        except VerificationError:
+            return
+
+    def votes(self) -> list[SignedVote]:
+        """All votes noted for the present height, by member and header."""
+        if self._height != self._application.chain.tip.height + 1:
+            return []
+        return [
+            SignedVote(member=member, height=self._height, header_hash=header_hash, signature=signature)
+            for member, signed in sorted(self._votes.items())
+            for header_hash, signature in sorted(signed.items())
+        ]
+
+    def decision(self, header_hash: bytes) -> list[tuple[int, bytes]] | None:
+        """A quorum of votes for this header, ascending, or None."""
+        found = [(vote.member, vote.signature) for vote in self.votes() if vote.header_hash == header_hash]
+        return found if len(found) >= self._application.quorum else None
+
+    def stuck(self) -> bool:
+        """Whether no header can reach a quorum any more, even if everybody who is silent voted for one."""
+        by_header: dict[bytes, int] = {}
+        voters = set()
+        for vote in self.votes():
+            by_header[vote.header_hash] = by_header.get(vote.header_hash, 0) + 1
+            voters.add(vote.member)
+        silent = len(self._application.validators) - len(voters)
+        return max(by_header.values(), default=0) + silent < self._application.quorum
+
+    def fork(self) -> Fork | None:
+        """Evidence, if some member voted for two headers or no header can reach a quorum any more."""
+        votes = self.votes()
+        by_header: dict[bytes, list[int]] = {}
+        for vote in votes:
+            by_header.setdefault(vote.header_hash, []).append(vote.member)
+        if len(by_header) < 2:
+            return None
+        voters = {vote.member for vote in votes}
+        twice = sorted(member for member in voters if len(self._votes[member]) > 1)
+        if not twice and not self.stuck():
+            return None
+        names = {number: member.name for number, member in self._application.validators.items()}
+        sides = " | ".join(_named(members, names) for _, members in sorted(by_header.items()))
+        text = f"votes for height {self._height} are split: {sides}"
+        if twice:
+            text += f"; voted for two headers: {_named(twice, names)}"
+        evidence = canonical.encode(
+            [
+                1,
+                "fork",
+                [
+                    [
+                        1,
+                        "vote",
+                        self._application.chain.chain_id,
+                        v.member,
+                        v.height,
+                        v.header_hash,
+                        v.signature,
+                    ]
+                    for v in votes
+                ],
+            ]
+        )
+        return Fork(members=tuple(twice or sorted(voters)), text=text, evidence=evidence)
+
+
+def _named(members: list[int], names: Mapping[int, str]) -> str:
+    return ", ".join(names.get(member, str(member)) for member in members)

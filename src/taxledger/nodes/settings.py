@@ -1,0 +1,22 @@
+"""Settings of a node that are no secrets and no protocol: environment variables ``TAXLEDGER_<NAME>``."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from taxledger.ledger import limits
+
+__all__ = ["NodeSettings"]
+
+
+class NodeSettings(BaseSettings):
+    """Read once at start. A value out of range stops the node with a message that names it."""
+
+    model_config = SettingsConfigDict(env_prefix="TAXLEDGER_", extra="ignore", frozen=True)
+
+    heartbeat_ms: int = Field(limits.heartbeat_ms_default, ge=200, le=600_000)
+    """An idle validator co-signs its newest checkpoint anew this often."""
+    page_cache_bytes: int = Field(limits.page_cache_bytes_default, ge=1 << 20, le=1 << 34)
+    """Pages of the state map kept in memory."""
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
