@@ -1,7 +1,7 @@
 """A network in one process, for tests of the engine: real ledgers, real engines, no sockets.
 
-Messages travel as canonical bytes, as between real nodes. Faults are injected where a network or a disk would have them:
-a node that is down, a link that loses messages, a peer that plays by other rules.
+Messages travel as canonical bytes, as between real nodes. Faults are injected where a network or a disk
+would have them: a node that is down, a link that loses messages, a peer that plays by other rules.
 """
 
 from __future__ import annotations
@@ -88,7 +88,9 @@ class LocalPeer:
 
 
 class LocalNode:
-    """One validator: store, ledger, engine. ``stop`` and ``start`` keep the store, as a crash keeps the disk."""
+    """One validator: store, ledger, engine. ``stop`` and ``start`` keep the store, as a crash keeps the
+    disk.
+    """
 
     def __init__(self, cluster: Cluster, number: int) -> None:
         self.cluster, self.number = cluster, number
@@ -174,7 +176,7 @@ class Cluster:
         """Wait for a state; the timeout is only there to end a failing test."""
         try:
             async with asyncio.timeout(timeout_s):
-                while not condition():
+                while not condition():  # noqa: ASYNC110 — any state of any node, there is no one event
                     await asyncio.sleep(0.01)
         except TimeoutError:
             facts = {

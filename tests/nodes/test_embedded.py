@@ -1,4 +1,6 @@
-"""The embedded engine: what holds in a healthy network, with members down, lost messages, crashes and a lying sequencer."""
+"""The embedded engine: what holds in a healthy network, with members down, lost messages, crashes and a
+lying sequencer.
+"""
 
 from __future__ import annotations
 

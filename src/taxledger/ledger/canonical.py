@@ -3,7 +3,8 @@
 Profile (docs/protocol.md §1): nil, bool, integers of 64 bits, ``str`` (UTF-8), ``bin``, arrays and maps whose
 keys are ``str`` ascending by their bytes; shortest headers; no floats, no ext types; depth at most 16.
 
-Invariant: ``decode(b)`` returns ``v`` only if ``encode(v) == b``. The msgpack library is lenient on its own, so
+Invariant: ``decode(b)`` returns ``v`` only if ``encode(v) == b``. The msgpack library is lenient on its
+    own, so
 decoding means: size limit, strict decode, walk, encode again, compare.
 """
 

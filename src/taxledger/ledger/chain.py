@@ -6,20 +6,23 @@ Layout of the store (numbers big-endian; the map's own keys begin with ``m``, ``
     N level1 index8 → log node           C height8 → co-signatures [[member, time_s, signature] …]
     X id32 → index8 of a transaction     W height8 → write set of a decided, uncertified block
     R index8 → its result                A key37 height8 → height8 of the version it replaced
-    B height8 → index8 of its header     V height8 → vote journal, S → signing journal, Y height8 → own co-signature
-    H → decided height8                  F → certified height8
+    B height8 → index8 of its header     V height8 → vote journal, S → signing journal, Y height8 → own co-
+    signature H → decided height8                  F → certified height8
 
 Why nothing ever has to be undone (DESIGN's commit order; every ``write`` is one synced, atomic batch):
 
     1. ``execute``: in memory only.
-    2. ``journal_vote``: header hash and batch durable *before* the vote is sent. A second vote for the height can
+    2. ``journal_vote``: header hash and batch durable *before* the vote is sent. A second vote for the
+    height can
        therefore only repeat the first.
     3. ``commit``: on q votes: leaves, nodes, results, votes, write set, the signing journal and our own
        co-signature, durable in one batch *before* the co-signature is released.
-    4. ``certify``: on q co-signatures: the write set is folded into the stored map, and only then do readers see it.
+    4. ``certify``: on q co-signatures: the write set is folded into the stored map, and only then do
+    readers see it.
 
-A crash between any two steps leaves what ``open`` rebuilds: the stored map is that of the newest certified block, and
-the write sets of decided blocks above it (at most ``uncertified_blocks_max``) are laid over it again.
+A crash between any two steps leaves what ``open`` rebuilds: the stored map is that of the newest certified
+    block, and the write sets of decided blocks above it (at most ``uncertified_blocks_max``) are laid over it
+    again.
 """
 
 from __future__ import annotations

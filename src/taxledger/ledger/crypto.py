@@ -1,6 +1,8 @@
-"""Signatures, through the one library that implements them. The only file of ``ledger/`` that imports ``cryptography``.
+"""Signatures, through the one library that implements them. The only file of ``ledger/`` that imports
+``cryptography``.
 
-Ed25519 (RFC 8032) for everything members sign; RSASSA-PKCS1-v1_5 with SHA-256 (RFC 8017), 3072 bit and e = 65537,
+Ed25519 (RFC 8032) for everything members sign; RSASSA-PKCS1-v1_5 with SHA-256 (RFC 8017), 3072 bit and e =
+65537,
 for tags only: its signature is deterministic and unique, so it serves as a verifiable random function.
 """
 

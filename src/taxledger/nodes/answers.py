@@ -1,7 +1,8 @@
-"""What a node answers: ``NodeReader`` of the query API over the certified state, the engine and the custodian.
+"""What a node answers: ``NodeReader`` of the query API over the certified state, the engine and the
+custodian.
 
-Every answer is taken from one ``CertifiedState``. The log in its snapshot may reach further (decided blocks that wait for
-their co-signatures), so each method looks at the certified size before it shows a leaf.
+Every answer is taken from one ``CertifiedState``. The log in its snapshot may reach further (decided blocks
+that wait for their co-signatures), so each method looks at the certified size before it shows a leaf.
 """
 
 from __future__ import annotations

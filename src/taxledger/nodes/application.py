@@ -1,4 +1,5 @@
-"""The replicated application of one node, in the shape of ABCI 2.0: an ordering engine drives it, it orders nothing.
+"""The replicated application of one node, in the shape of ABCI 2.0: an ordering engine drives it, it orders
+nothing.
 
     info()          after a restart: what is durable here                     ABCI Info
     check(raw)      may this transaction be proposed?                         CheckTx
@@ -6,8 +7,8 @@
     vote(executed)  journal, then sign                                        (embedded engine only)
     commit(…)       the block is decided: make it durable, release what was signed   Commit
 
-Every method runs on the node's one ledger thread. ``deliver`` may be called again for the same height with the same or
-another batch, as long as nothing was committed; only ``commit`` persists a block.
+Every method runs on the node's one ledger thread. ``deliver`` may be called again for the same height with
+the same or another batch, as long as nothing was committed; only ``commit`` persists a block.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from taxledger.ledger.checkpoint import Checkpoint, cosign, make_origin
 from taxledger.ledger.crypto import Signer, verify_signature
 from taxledger.ledger.errors import FormatError, InvariantError, VerificationError
 from taxledger.ledger.execute import Executed, check_transaction, next_validators
-from taxledger.ledger.merkle import frontier_at
 from taxledger.ledger.header import vote_message
 from taxledger.ledger.members import Member
+from taxledger.ledger.merkle import frontier_at
 from taxledger.ledger.policy import quorum
 from taxledger.ledger.transaction import Transaction
 
@@ -171,7 +172,9 @@ class Application:
         return self.sign_vote(executed.header.height, header_hash)
 
     def sign_vote(self, height: int, header_hash: bytes) -> bytes:
-        """Sign for what the journal holds already: the same bytes as the first time (RFC 8032 is deterministic)."""
+        """Sign for what the journal holds already: the same bytes as the first time (RFC 8032 is
+        deterministic).
+        """
         return _present(self.keys.vote).sign(vote_message(self.chain.chain_id, height, header_hash))
 
     def verify_vote(self, member: int, height: int, header_hash: bytes, signature: bytes) -> None:

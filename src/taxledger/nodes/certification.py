@@ -1,10 +1,11 @@
 """Counts co-signatures until blocks are certified, and keeps the newest ones for answers.
 
-A co-signature is counted only when its signature verifies under the member's key in our own state and its size and
-root are those of our own block. Blocks are certified strictly in order, so ``certified`` says that everything below is.
+A co-signature is counted only when its signature verifies under the member's key in our own state and its
+size and root are those of our own block. Blocks are certified strictly in order, so ``certified`` says that
+everything below is.
 
-A co-signature whose root differs from ours at the same size can only mean that its signer, or a quorum of voters, lies.
-It is kept as fork evidence together with what the same member signed otherwise, if it did.
+A co-signature whose root differs from ours at the same size can only mean that its signer, or a quorum of
+voters, lies. It is kept as fork evidence together with what the same member signed otherwise, if it did.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from taxledger.ledger import canonical, limits
 from taxledger.ledger.checkpoint import Checkpoint, cosignature_message
 from taxledger.ledger.crypto import verify_signature
-from taxledger.ledger.errors import InputError, VerificationError
+from taxledger.ledger.errors import VerificationError
 from taxledger.ledger.execute import Executed
 from taxledger.ledger.members import Member
 from taxledger.ledger.policy import quorum
@@ -179,7 +180,9 @@ class Certification:
         return tuple((each.member, each.time_s, each.signature) for _, each in sorted(counted.items()))
 
     def newest(self, height: int) -> list[CosignMessage]:
-        """The q newest co-signatures of a certified block, newest first: the age of an answer is the last one's."""
+        """The q newest co-signatures of a certified block, newest first: the age of an answer is the last
+        one's.
+        """
         collected = self._collected[height]
         ordered = sorted(collected.by_member.values(), key=lambda each: (-each.time_s, each.member))
         return ordered[: quorum(len(collected.validators))]
@@ -196,7 +199,9 @@ class Certification:
         return self.application.validators if collected is None else collected.validators
 
     def messages(self, height: int) -> list[bytes]:
-        """Every message counted for one decided block, ascending by member, also for one certified long ago."""
+        """Every message counted for one decided block, ascending by member, also for one certified long
+        ago.
+        """
         if height in self._collected:
             return [message.raw for _, message in sorted(self._collected[height].by_member.items())]
         chain = self.application.chain

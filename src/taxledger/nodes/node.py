@@ -1,7 +1,7 @@
 """A member's node: ``python -m taxledger.nodes.node --home DIR``.
 
-One process, one event loop, one ledger thread, one vault thread. This module puts the parts together and ends them in
-order; like ``nodes/cli`` it may import everything.
+One process, one event loop, one ledger thread, one vault thread. This module puts the parts together and
+ends them in order; like ``nodes/cli`` it may import everything.
 
     peers (mutual TLS) ──▶ engine ──▶ replica ──▶ certified state ──▶ answers ──▶ query API (loopback)
                                                       ▲ co-signatures

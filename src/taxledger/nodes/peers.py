@@ -1,8 +1,10 @@
-"""Messages between members' nodes: canonical msgpack over HTTP with mutual TLS. The only file that imports ``aiohttp``.
+"""Messages between members' nodes: canonical msgpack over HTTP with mutual TLS. The only file that imports
+``aiohttp``.
 
-Who a peer is, is decided by its certificate alone: it must be issued, directly, by the TLS authority whose hash stands
-in the member's entry on the ledger, for the member's name. That one authority of the bundle signed it is not enough: any
-member could then issue itself a certificate in another's name. What a message says of its sender is never believed.
+Who a peer is, is decided by its certificate alone: it must be issued, directly, by the TLS authority whose
+hash stands in the member's entry on the ledger. That some authority of the bundle signed it is not enough: any
+member could then issue itself a certificate in another's name. What a message says of its sender is never
+believed.
 """
 
 from __future__ import annotations
@@ -59,7 +61,8 @@ class PeerServer:
 
     Args:
         files: TLS material.
-        authorities: those of the members that are active in the present state; a new object when that changes.
+        authorities: those of the members that are active in the present state; a new object when that
+            changes.
         handlers: one for each verb; each message is ``POST /peer/1/<verb>``.
     """
 

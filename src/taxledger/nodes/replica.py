@@ -1,9 +1,11 @@
 """The one thread on which a node's ledger is written, and the certified state that readers see.
 
-Everything that touches ``Chain``, ``Application`` or ``Certification`` runs on this thread, one call after another. What
-readers see is one immutable ``CertifiedState``, replaced as a whole after a block has been folded into the stored map.
+Everything that touches ``Chain``, ``Application`` or ``Certification`` runs on this thread, one call after
+another. What readers see is one immutable ``CertifiedState``, replaced as a whole after a block has been
+folded into the stored map.
 
-An exception outside ``TaxledgerError`` on this thread means that the outcome of a write is unknown, or that we have a bug.
+An exception outside ``TaxledgerError`` on this thread means that the outcome of a write is unknown, or that
+we have a bug.
 Both are fatal: the process stops at once, and the next start recovers from what is durable.
 """
 

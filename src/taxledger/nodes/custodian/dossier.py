@@ -1,4 +1,5 @@
-"""The custodian's answer to a dossier: plain records out of the vault, proofs out of the certified state, one file.
+"""The custodian's answer to a dossier: plain records out of the vault, proofs out of the certified state,
+one file.
 
 Until consents exist on the ledger, any active member may ask (docs/threat-model.md says so).
 """

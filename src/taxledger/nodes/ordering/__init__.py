@@ -1,1 +1,1 @@
-"""Ordering engines: each drives the same application object; the genesis names the one that a network uses."""
+"""Ordering engines: each drives the same application; the genesis names the one a network uses."""

@@ -1,4 +1,5 @@
-"""A validator's (or observer's) side of the embedded engine: it trusts the sequencer for order and nothing else.
+"""A validator's (or observer's) side of the embedded engine: it trusts the sequencer for order and nothing
+else.
 
 What an honest follower keeps, whatever the sequencer sends:
 
@@ -112,7 +113,8 @@ class Follower:
             if executed.tip.header_hash != block.header_hash:
                 raise RefusedError(
                     "diverged",
-                    f"executing the batch of block {block.height} gives header {executed.tip.header_hash.hex()}, "
+                    f"executing the batch of block {block.height} gives "
+                    f"{executed.tip.header_hash.hex()}, "
                     f"a quorum decided {block.header_hash.hex()}",
                 )
         self._pending = None

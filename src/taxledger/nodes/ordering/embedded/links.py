@@ -1,7 +1,8 @@
-"""One link keeps one peer up to date: whatever that peer lacks goes into the next step, and its answer says what is left.
+"""One link keeps one peer up to date: whatever that peer lacks goes into the next step, and its answer says
+what is left.
 
-A link holds no queue. It compares what the peer last said of itself with the sequencer's ledger, so a message that was lost,
-a peer that restarted and a peer that is new are all the same case.
+A link holds no queue. It compares what the peer last said of itself with the sequencer's ledger, so a
+message that was lost, a peer that restarted and a peer that is new are all the same case.
 """
 
 from __future__ import annotations

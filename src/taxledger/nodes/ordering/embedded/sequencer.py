@@ -3,11 +3,12 @@
 One height at a time. In each round:
 
 1. execute the batch in memory; 2. journal batch and own vote (durable); 3. propose it to the validators;
-4. q votes decide; 5. commit (durable), release the own co-signature; 6. the decision travels with the next step.
+4. q votes decide; 5. commit (durable), release the own co-signature; 6. the decision travels with the next
+step.
 
-After a restart the journalled batch of the undecided height is proposed again, whatever else is waiting; without a journal
-entry the validators are asked first what they have voted for. So no height can be decided twice differently by an honest
-sequencer, and a lying one is stopped by the followers.
+After a restart the journalled batch of the undecided height is proposed again, whatever else is waiting;
+without a journal entry the validators are asked first what they have voted for. So no height can be decided
+twice differently by an honest sequencer, and a lying one is stopped by the followers.
 """
 
 from __future__ import annotations
@@ -227,7 +228,9 @@ class Sequencer:
         return True
 
     def _ahead(self) -> list[str]:
-        """Peers that know more decided blocks than we do: only after our store was replaced by an older one."""
+        """Peers that know more decided blocks than we do: only after our store was replaced by an older
+        one.
+        """
         tip = self.replica.application.chain.tip.height
         return [link.peer.name for link in self.links if link.decided is not None and link.decided > tip]
 

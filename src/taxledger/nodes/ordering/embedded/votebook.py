@@ -1,4 +1,6 @@
-"""The votes one validator has seen for the next height: tells when no decision can come, and who voted twice."""
+"""The votes one validator has seen for the next height: tells when no decision can come, and who voted
+twice.
+"""
 
 from __future__ import annotations
 
