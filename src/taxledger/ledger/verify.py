@@ -11,6 +11,7 @@ Invariants (docs/protocol.md §10, which has the table of refusals):
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from taxledger.ledger.answer import (
     Answer,
@@ -89,7 +90,7 @@ def verify_evidence(
 
 
 def verify_header(leaf: bytes, policy: Policy, note: SignedCheckpoint, engine: str | None = None) -> Header:
-    """The header, if it is of the policy's chain, right below the note's size, and names the policy's witnesses.
+    """The header, if it is of the policy's chain, ends the checkpoint's log and names the policy's witnesses.
 
     Raises:
         VerificationError: ``policy_mismatch``, ``header_mismatch``, ``policy_outdated``.
@@ -144,8 +145,8 @@ def _verify_tags(evidence: Evidence, query: Query, chain_id: bytes) -> dict[tupl
     return tags
 
 
-def _mismatch(key: bytes, message: str) -> VerificationError:
-    return VerificationError("record_mismatch", f"record {key.hex()}: {message}")
+def _mismatch(key: bytes, message: str, *, expected: Any = None, got: Any = None) -> VerificationError:
+    return VerificationError("record_mismatch", f"record {key.hex()}: {message}", expected=expected, got=got)
 
 
 def _verify_records(
@@ -201,12 +202,13 @@ def _verify_group(
             raise _mismatch(key, str(error)) from error
         schema = schemas.get((kind, value.schema))
         if schema is None:
-            raise _mismatch(key, f"schema {value.schema} of kind {kind} is not listed")
+            raise _mismatch(key, "its schema is not listed", expected=(kind, value.schema), got=list(schemas))
         if (row is None) != (value.status is Status.ERASED):
-            raise _mismatch(key, "fields are missing exactly when a record is erased")
+            given = "no fields" if row is None else "fields"
+            raise _mismatch(key, "fields", expected=f"as status {value.status.name} has them", got=given)
         if row is None:
             if secret != NO_SECRET:
-                raise _mismatch(key, "an erased record has no secret")
+                raise _mismatch(key, "an erased record's secret", expected=NO_SECRET.hex(), got=secret.hex())
         else:
             _verify_row(key, schema, chain_id, value, secret, row, asked)
         # A group that nobody asked for is refused by _verify_map; until then its year is unknown.
@@ -241,17 +243,10 @@ def _verify_row(
         raise _mismatch(key, str(error)) from error
     period = record_period(schema, row)
     if asked is not None and period != (asked[1], key[20]):
-        raise VerificationError(
-            "record_mismatch", f"period of record {key.hex()}", expected=(asked[1], key[20]), got=period
-        )
+        raise _mismatch(key, "year and month byte of its period", expected=(asked[1], key[20]), got=period)
     commitment = commit(schema, chain_id, key, value.version, secret, row)
     if commitment != value.commitment:
-        raise VerificationError(
-            "record_mismatch",
-            f"commitment of record {key.hex()}",
-            expected=value.commitment.hex(),
-            got=commitment.hex(),
-        )
+        raise _mismatch(key, "its commitment", expected=value.commitment.hex(), got=commitment.hex())
 
 
 def _verify_map(
@@ -268,7 +263,7 @@ def _verify_map(
     singles = single_keys(query, named)
     listed = evidence.entries
     proved.update({key: [(key, listed[key])] if key in listed else [] for key in singles})
+    verify_prefixes(header.state_root, proved, evidence.proof)
     unasked = [key for key in listed if key not in proved]
     if unasked:
         raise VerificationError("map_proof_invalid", "a key not asked for", got=unasked[0].hex())
-    verify_prefixes(header.state_root, proved, evidence.proof)
