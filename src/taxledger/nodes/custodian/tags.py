@@ -69,5 +69,6 @@ def require_accepted(settled: list[Settled]) -> None:
             raise RefusedError(
                 "tag_key_refused",
                 f"the ledger refused the tag key of a year with code {each.receipt.code}: another vault of "
-                "this issuer has registered its own, or the member may not issue any kind; nothing was attested",
+                "this issuer has registered its own, or the member may not issue any kind; nothing was "
+                "attested",
             )

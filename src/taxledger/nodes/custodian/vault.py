@@ -147,7 +147,7 @@ class Vault:
         if row is None:
             return None
         known = self._years.get(year)
-        # Another process may have replaced keys that the ledger refused: compare before using the opened ones.
+        # Another process may have replaced keys that the ledger refused: compare before using them.
         if known is None or known[0] != row[0]:
             opened = self._sealer.open(_YEARS, year.to_bytes(2, "big"), 1, row[0])
             secret, private_der = canonical.decode(opened)
