@@ -60,7 +60,6 @@ def outcome(root: bytes, entries: Mapping[bytes, Sequence[tuple[bytes, bytes]]],
     try:
         verify_prefixes(root, entries, proof)
     except VerificationError as error:
-        assert error.code in CODES
         return error.code
     return None
 
@@ -128,7 +127,7 @@ def test_every_changed_cut_or_added_byte_is_refused(prefixes: list[bytes]) -> No
 
 def test_a_changed_proof_can_not_prove_anything_false_about_small_maps() -> None:
     """For every wrong set of entries: the right proof, and each with a changed byte, is refused."""
-    content = {key: b"v" for key in KEYS[1:6]}
+    content = dict.fromkeys(KEYS[1:6], b"v")
     view = view_of(content)
     prefixes = [b"\0", b"\1", b"\2\0", b"\7\3"]
     made = view.prove(prefixes)
@@ -154,7 +153,7 @@ def test_a_changed_proof_can_not_prove_anything_false_about_small_maps() -> None
 
 
 def test_a_record_moved_under_another_prefix() -> None:
-    view = view_of({key: b"v" for key in KEYS})
+    view = view_of(dict.fromkeys(KEYS, b"v"))
     made = view.prove([b"\0", b"\1"])
     [first, *rest] = made.entries[b"\0"]
     moved = {b"\0": rest, b"\1": [first, *made.entries[b"\1"]]}
@@ -168,10 +167,11 @@ def leaf(key: bytes, value: bytes = b"v") -> bytes:
 class TestForgedByHand:
     """Keys 00 and 80 …, so the root splits at bit 0, and ``40`` hides beside ``00`` at bit 1."""
 
-    content = {b"\x00a": b"v", b"\x40a": b"v", b"\x80a": b"v"}
-    root = view_of(content).root
-    hashes = {key: map_leaf(key, b"v") for key in content}
-    left = map_inner(1, hashes[b"\x00a"], hashes[b"\x40a"])
+    def setup_method(self) -> None:
+        self.content = dict.fromkeys([b"\x00a", b"\x40a", b"\x80a"], b"v")
+        self.root = view_of(self.content).root
+        self.hashes = {key: map_leaf(key, b"v") for key in self.content}
+        self.left = map_inner(1, self.hashes[b"\x00a"], self.hashes[b"\x40a"])
 
     def bit(self, number: int) -> bytes:
         return b"\1" + number.to_bytes(2, "big")
@@ -237,6 +237,8 @@ class TestForgedByHand:
     def test_a_prefix_longer_than_the_keys_beside_it(self) -> None:
         with pytest.raises(FormatError, match="prefix of the keys"):
             view_of({b"a": b"v"}).prove([b"a\0"])
+        with pytest.raises(FormatError, match="prefix of the keys"):
+            view_of({b"a": b"v", b"bb": b"v"}, 24).prove([b"a\0"])
         assert refusal(map_leaf(b"a", b"v"), {b"a\0": []}, leaf(b"a") + b"\0") == "map_proof_invalid"
 
 

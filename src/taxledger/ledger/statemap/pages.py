@@ -21,12 +21,28 @@ from functools import lru_cache
 
 from taxledger.ledger import limits
 
-__all__ = ["LEAF", "Columns", "PageCache", "decode_page", "encode_page", "page_hash", "page_key", "reference"]
+__all__ = [
+    "HASH_BYTES",
+    "HEAD_BYTES",
+    "LEAF",
+    "REFERENCE_BYTES",
+    "Columns",
+    "PageCache",
+    "bits_column",
+    "bytes_column",
+    "decode_page",
+    "encode_page",
+    "entry_of",
+    "keys_of",
+    "page_hash",
+    "page_key",
+    "reference",
+]
 
 LEAF = bytes(5)
-_HEAD_BYTES = 2
-_REFERENCE_BYTES = 7
-_HASH_BYTES = 32
+HEAD_BYTES = 2
+REFERENCE_BYTES = 7
+HASH_BYTES = 32
 
 
 class Columns:
@@ -66,7 +82,7 @@ class Columns:
 
 
 @lru_cache(maxsize=1024)
-def _bits_column(count: int) -> struct.Struct:
+def bits_column(count: int) -> struct.Struct:
     return struct.Struct(f">{count}H")
 
 
@@ -92,7 +108,7 @@ def encode_page(page: Columns) -> bytes:
     return b"".join(
         (
             bytes((count, width)),
-            _bits_column(count).pack(0, *page.bits[1:]),
+            bits_column(count).pack(0, *page.bits[1:]),
             *page.references,
             *[key.ljust(width, b"\0") for key in page.keys],
             *page.hashes,
@@ -104,23 +120,38 @@ def encode_page(page: Columns) -> bytes:
 def decode_page(data: bytes) -> Columns:
     """The columns of our own bytes (they are not checked; ``page_hash`` was). Keys come padded."""
     count, width = data[0], data[1]
-    at = _HEAD_BYTES
-    bits = list(_bits_column(count).unpack_from(data, at))
+    at = HEAD_BYTES
+    bits = list(bits_column(count).unpack_from(data, at))
     bits[0] = -1
     at += 2 * count
-    references = list(bytes_column(count, _REFERENCE_BYTES).unpack_from(data, at))
-    at += _REFERENCE_BYTES * count
+    references = list(bytes_column(count, REFERENCE_BYTES).unpack_from(data, at))
+    at += REFERENCE_BYTES * count
     keys = list(bytes_column(count, width).unpack_from(data, at))
     at += width * count
-    hashes = list(bytes_column(count, _HASH_BYTES).unpack_from(data, at))
-    inner = list(bytes_column(count, _HASH_BYTES).unpack_from(data, at + _HASH_BYTES * count))
+    hashes = list(bytes_column(count, HASH_BYTES).unpack_from(data, at))
+    inner = list(bytes_column(count, HASH_BYTES).unpack_from(data, at + HASH_BYTES * count))
     return Columns(bits, references, keys, hashes, inner)
+
+
+def keys_of(data: bytes) -> tuple[bytes, ...]:
+    """The keys of a page, padded to its width."""
+    count, width = data[0], data[1]
+    at = HEAD_BYTES + (2 + REFERENCE_BYTES) * count
+    return bytes_column(count, width).unpack_from(data, at)
+
+
+def entry_of(data: bytes, entry: int) -> tuple[int, int, bytes]:
+    """Page number (0: a leaf), extent and hash of one entry of a page."""
+    at = HEAD_BYTES + 2 * data[0] + REFERENCE_BYTES * entry
+    mark = int.from_bytes(data[at : at + REFERENCE_BYTES], "big")
+    at = HEAD_BYTES + data[0] * (2 + REFERENCE_BYTES + data[1]) + HASH_BYTES * entry
+    return mark >> 16, mark & 0xFFFF, data[at : at + HASH_BYTES]
 
 
 def page_hash(data: bytes) -> bytes:
     """The hash of the sub-trie that begins in this page."""
-    at = _HEAD_BYTES + data[0] * (2 + _REFERENCE_BYTES + data[1] + _HASH_BYTES)
-    return data[at : at + _HASH_BYTES]
+    at = HEAD_BYTES + data[0] * (2 + REFERENCE_BYTES + data[1] + HASH_BYTES)
+    return data[at : at + HASH_BYTES]
 
 
 class PageCache:

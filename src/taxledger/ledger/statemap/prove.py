@@ -7,7 +7,7 @@ to the page below is the whole run of that page.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from taxledger.ledger.errors import FormatError, check
 from taxledger.ledger.hashing import EMPTY_ROOT, sha256
@@ -21,8 +21,7 @@ __all__ = ["Prover"]
 _TAIL_NODES_MAX = 255
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
+class _Part(NamedTuple):
     page: Columns
     start: int
     stop: int
@@ -30,8 +29,10 @@ class _Part:
     @property
     def split(self) -> int:
         """Where the inner node on top splits the run (0: there is none, it is one entry)."""
-        bits = self.page.bits
-        return min(range(self.start + 1, self.stop), key=bits.__getitem__, default=0)
+        page, start, stop = self
+        if stop - start == 1:
+            return 0
+        return page.bits.index(min(page.bits[start + 1 : stop]), start + 1)
 
     @property
     def hash(self) -> bytes:
@@ -97,26 +98,49 @@ class Prover:
             return []
         if not within or not split:
             return self._elsewhere(asked, *self._descend(part, None))
-        if len(asked) == 1 and asked[0] not in self.present:
-            leaf, tail = self._descend(part, asked[0])
-            if _key_of(leaf).startswith(asked[0]):
-                self.present.add(asked[0])
-            elif len(tail) <= _TAIL_NODES_MAX:
-                return self._elsewhere(asked, leaf, tail)
+        if len(asked) == 1 and self._chain(part, asked[0]):
+            return []
         self._proof += bytes((BRANCH,)) + bit.to_bytes(2, "big")
         ones = [prefix for prefix in asked if bit_of(prefix, bit)]
         zeros = [prefix for prefix in asked if not bit_of(prefix, bit)]
         left, right = _Part(part.page, part.start, split), _Part(part.page, split, part.stop)
         return [(right, ones), (left, zeros)]
 
-    def _descend(self, part: _Part, prefix: bytes | None) -> tuple[_Part, list[tuple[int, bytes]]]:
-        """A leaf below a part, with bit and sibling of each inner node on the way.
+    def _chain(self, part: _Part, prefix: bytes) -> bool:
+        """Write a part in which only one prefix is asked: the nodes down to it, all else aside; or a leaf.
 
-        Follows the bits of a prefix; without one, the smaller side (any leaf will do, and that one is near).
+        False, and nothing written, where it is absent and the leaf too deep for the tail of one proof.
+        """
+        bottom, path = self._descend(part, prefix)
+        key = bottom.key if bottom.split else _key_of(bottom)
+        if not key.startswith(prefix):
+            if len(path) > _TAIL_NODES_MAX:
+                return False
+            self._elsewhere([prefix], bottom, path)
+            return True
+        self.present.add(prefix)
+        after: list[bytes] = []
+        for bit, sibling in path:
+            self._proof += bytes((BRANCH,)) + bit.to_bytes(2, "big")
+            aside = bytes((ASIDE,)) + sibling
+            if bit_of(prefix, bit):
+                self._proof += aside
+            else:
+                after.append(aside)
+        self._proof += bytes((COVERED,)) + bottom.hash
+        self._proof += b"".join(reversed(after))
+        return True
+
+    def _descend(self, part: _Part, prefix: bytes | None) -> tuple[_Part, list[tuple[int, bytes]]]:
+        """The part that is a prefix's keys, or a leaf; with bit and sibling of each inner node on the way.
+
+        Follows the bits of the prefix; without one, the smaller side (any leaf will do, that one is near).
         """
         tail = []
         while split := part.split:
             bit = part.page.bits[split]
+            if prefix is not None and bit >= 8 * len(prefix) and part.key.startswith(prefix):
+                break
             left, right = _Part(part.page, part.start, split), _Part(part.page, split, part.stop)
             is_left = split - part.start <= part.stop - split if prefix is None else not bit_of(prefix, bit)
             tail.append((bit, right.hash if is_left else left.hash))

@@ -16,7 +16,16 @@ from typing import NamedTuple
 from taxledger.ledger import limits
 from taxledger.ledger.errors import check
 from taxledger.ledger.hashing import EMPTY_ROOT, map_leaf
-from taxledger.ledger.statemap.pages import LEAF, Columns, decode_page, encode_page, reference
+from taxledger.ledger.statemap.pages import (
+    Columns,
+    decode_page,
+    encode_page,
+    entry_of,
+    keys_of,
+    page_hash,
+    reference,
+)
+from taxledger.ledger.statemap.patch import hashes_replaced, leaf_inserted
 from taxledger.ledger.statemap.trie import first_difference, fold, refold, split_bits
 
 __all__ = ["ROOT_PAGE", "Update"]
@@ -102,57 +111,99 @@ class Update:
         Returns:
             the sub-trie's new hash; or, where the page had to be given up, the entries that take its place.
         """
-        page = decode_page(self._load(number, root))
+        data = self._load(number, root)
+        keys, width, at = keys_of(data), data[1], 0
+        replaced: dict[int, bytes] = {}
         edits: list[_Edit] = []
-        keys, width, at = page.keys, len(page.keys[0]), 0
         while start < stop:
             found = bisect_right(keys, self.ordered[start].ljust(width, b"\0"), at)
-            entry = found - 1
+            entry, after = found - 1, start
             if entry >= at:
-                edit, after = self._existing(page, entry, start, stop)
-                if edit is not None:
-                    edits.append(edit)
-                    start, at = after, found
-                    continue
-            end = stop
-            if found < len(keys):
-                number_found = int.from_bytes(keys[found], "big") << _KEY_BITS - 8 * width
-                end = bisect_left(self._numbers, number_found, start, stop)
-            edits.append(self._new_leaves(found, start, end))
-            start, at = end, found
-        return self._rebuild(number, page, edits)
+                after = self._existing(data, keys, entry, start, stop, replaced, edits)
+            if after == start:
+                after = self._before(keys, found, start, stop)
+                edits.append(self._new_leaves(found, start, after))
+            start, at = after, found
+        return self._changed(number, data, keys, replaced, edits)
 
-    def _existing(self, page: Columns, entry: int, start: int, stop: int) -> tuple[_Edit | None, int]:
-        """The change of one entry by the writes that fall into it, and the first write that doesn't."""
-        mark, key = page.references[entry], page.keys[entry]
-        first = int.from_bytes(key, "big") << _KEY_BITS - 8 * len(key)
-        if mark[:5] == LEAF:
+    def _existing(
+        self,
+        data: bytes,
+        keys: Sequence[bytes],
+        entry: int,
+        start: int,
+        stop: int,
+        replaced: dict[int, bytes],
+        edits: list[_Edit],
+    ) -> int:
+        """Change one entry by the writes that fall into it; the first write that doesn't."""
+        number, extent, old_hash = entry_of(data, entry)
+        first = int.from_bytes(keys[entry], "big") << _KEY_BITS - 8 * data[1]
+        if not number:
             if self._numbers[start] != first:
-                return None, start
-            check(len(self.ordered[start]) == int.from_bytes(mark[5:], "big"), "a map key of another length")
-            return _Edit(entry, entry + 1, (-1,), (mark,), (key,), (self._hashes[start],)), start + 1
-        end_number = first + (1 << _KEY_BITS - int.from_bytes(mark[5:], "big"))
-        end = bisect_left(self._numbers, end_number, start, stop)
-        if end == start:
-            return None, start
-        below = self._page(int.from_bytes(mark[:5], "big"), page.hashes[entry], start, end)
+                return start
+            check(len(self.ordered[start]) == extent, "a map key of another length")
+            replaced[entry] = self._hashes[start]
+            return start + 1
+        end_number = first + (1 << _KEY_BITS - extent)
+        if self._numbers[start] >= end_number:
+            return start
+        end = start + 1
+        if end < stop:
+            end = bisect_left(self._numbers, end_number, end, stop)
+        below = self._page(number, old_hash, start, end)
         if isinstance(below, bytes):
-            return _Edit(entry, entry + 1, (-1,), (mark,), (key,), (below,)), end
-        return _Edit(entry, entry + 1, below.bits, below.references, below.keys, below.hashes), end
+            replaced[entry] = below
+        else:
+            edits.append(_Edit(entry, entry + 1, below.bits, below.references, below.keys, below.hashes))
+        return end
+
+    def _before(self, keys: Sequence[bytes], entry: int, start: int, stop: int) -> int:
+        """The first write that does not stand before an entry."""
+        if entry == len(keys) or stop - start == 1:
+            return stop
+        key = keys[entry]
+        return bisect_left(self._numbers, int.from_bytes(key, "big") << _KEY_BITS - 8 * len(key), start, stop)
 
     def _new_leaves(self, at: int, start: int, end: int) -> _Edit:
         keys = self.ordered[start:end]
         self.added += len(keys)
-        return _Edit(
-            at, at, self._bits[start:end], [_LEAVES[len(key)] for key in keys], keys, self._hashes[start:end]
-        )
+        marks = [_LEAVES[len(key)] for key in keys]
+        return _Edit(at, at, self._bits[start:end], marks, keys, self._hashes[start:end])
 
-    def _rebuild(self, number: int, page: Columns, edits: Sequence[_Edit]) -> bytes | Columns:
+    def _changed(
+        self,
+        number: int,
+        data: bytes,
+        keys: Sequence[bytes],
+        replaced: Mapping[int, bytes],
+        edits: Sequence[_Edit],
+    ) -> bytes | Columns:
+        """The result of ``_page``: patches what can be patched, and takes apart what must be."""
+        if edits:
+            edit = edits[0]
+            is_one_leaf = len(edits) == len(edit.keys) == 1 and not replaced and edit.start == edit.stop
+            if not is_one_leaf or data[0] >= self._entries_max or len(edit.keys[0]) > data[1]:
+                return self._rebuild(number, decode_page(data), replaced, edits)
+            key = edit.keys[0].ljust(data[1], b"\0")
+            page = leaf_inserted(data, keys, edit.start, key, edit.references[0], edit.hashes[0])
+        else:
+            page = hashes_replaced(data, replaced)
+        self.pages[number] = page
+        return page_hash(page)
+
+    def _rebuild(
+        self, number: int, page: Columns, replaced: Mapping[int, bytes], edits: Sequence[_Edit]
+    ) -> bytes | Columns:
+        was_changed = [False] * len(page.keys)
+        for entry, entry_hash in replaced.items():
+            page.hashes[entry] = entry_hash
+            was_changed[entry] = True
         columns, changed, at = Columns([], [], [], [], []), [], 0
         unsettled: list[int] = []  # entries whose split bit depends on a new neighbour
         for edit in edits:
             columns.extend(page, at, edit.start)
-            changed += [False] * (edit.start - at)
+            changed += was_changed[at : edit.start]
             place, count = len(columns.keys), len(edit.keys)
             columns.bits += edit.bits
             columns.references += edit.references
@@ -163,7 +214,7 @@ class Update:
             unsettled += (place, place + count)
             at = edit.stop
         columns.extend(page, at, len(page.keys))
-        changed += [False] * (len(page.keys) - at)
+        changed += was_changed[at:]
         bits, keys = columns.bits, columns.keys
         for place in unsettled:
             if 0 < place < len(keys):
