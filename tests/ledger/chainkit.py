@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from taxledger.ledger import canonical, hashing
+from taxledger.ledger.archive import ArchiveBlock, write_archive
 from taxledger.ledger.checkpoint import (
     Checkpoint,
     CoSignature,
@@ -26,6 +27,7 @@ from taxledger.ledger.genesis import Genesis, encode_genesis, origin_of
 from taxledger.ledger.header import vote_message
 from taxledger.ledger.members import Member
 from taxledger.ledger.operations import AttestGroup, encode_attest, encode_tag_key, tag_key_message
+from taxledger.ledger.policy import Policy, decode_policy, encode_policy
 from taxledger.ledger.rules import Result, decode_result
 from taxledger.ledger.schemas import BUILTIN, encode_schema
 from taxledger.ledger.statemap import MapView
@@ -206,6 +208,34 @@ class TestChain:
             for member, (_, time_s, signature) in zip(validators, block.cosigns, strict=True)
         ]
         return encode_note(checkpoint, log.public_key, sign_checkpoint(log, checkpoint), cosignatures[:count])
+
+    def archive_blocks(self) -> list[ArchiveBlock]:
+        return [
+            ArchiveBlock(
+                height=block.executed.header.height,
+                transactions=tuple(block.executed.leaves),
+                header_leaf=block.executed.header_leaf,
+                results=tuple(block.executed.results),
+                votes=tuple(block.votes),
+                cosigns=tuple(block.cosigns),
+            )
+            for block in self.blocks
+        ]
+
+    def archive(self) -> bytes:
+        note = self.note(self.blocks[-1])
+        blocks = self.archive_blocks()
+        return b"".join(write_archive(self.genesis_leaf, blocks, height=len(blocks), note=note))
+
+    def policy(self) -> Policy:
+        """Of the last block's validators."""
+        validators = self.blocks[-1].executed.validators
+        data = encode_policy(
+            origin=self.origin,
+            log_keys=[member.log_key for member in validators],
+            witnesses={member.name: member.cosign_key for member in validators},
+        )
+        return decode_policy(data)
 
     def results(self, *transactions: bytes) -> list[tuple[int, int | None]]:
         """(code, first refused entry) of each in the next block, which is kept; none may be skipped."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from taxledger.ledger import genesis, hashing, limits
+from taxledger.ledger.calls import RuleState
 from taxledger.ledger.errors import FormatError, InputError, RefusedError, VerificationError
 from taxledger.ledger.governance import Proposal, change_writes, pending_proposal, turn_writes
 from taxledger.ledger.header import Header, encode_header
@@ -24,7 +25,7 @@ from taxledger.ledger.members import (
     validators_of,
 )
 from taxledger.ledger.merkle import EMPTY, Frontier, root_of
-from taxledger.ledger.rules import Result, RuleState, encode_result, execute_payload
+from taxledger.ledger.rules import Result, encode_result, execute_payload
 from taxledger.ledger.statemap import MapLayer, MapView
 from taxledger.ledger.store import MemoryStore
 from taxledger.ledger.transaction import Transaction, decode_transaction, verify_transaction

@@ -12,6 +12,8 @@ block_transactions_max = 512
 block_bytes_max = 4 * 1024 * 1024
 undecided_blocks_max = 1
 uncertified_blocks_max = 16
+archive_frame_bytes_max = block_bytes_max + 1024 * 1024
+"""A block with its results, votes and co-signatures."""
 
 # --- state map ------------------------------------------------------------------------------
 map_key_bytes_max = 48

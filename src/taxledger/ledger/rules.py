@@ -10,26 +10,21 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import NamedTuple
 
 from taxledger.ledger import canonical, crypto, statekeys
+from taxledger.ledger.calls import Call, RuleState
+from taxledger.ledger.effects import effects_of
 from taxledger.ledger.errors import FormatError, InputError, VerificationError
-from taxledger.ledger.governance import (
-    Proposal,
-    ProposalState,
-    encode_proposal,
-    is_change_valid,
-    pending_proposal,
-    proposal_of,
-)
-from taxledger.ledger.members import Member, StateReader
+from taxledger.ledger.governance import ProposalState, is_change_valid, pending_proposal, proposal_of
+from taxledger.ledger.members import Member
 from taxledger.ledger.operations import (
     ENTRY_BYTES,
     Amend,
     Approve,
     Attest,
+    AttestGroup,
     Operation,
     Propose,
     Revoke,
@@ -37,14 +32,7 @@ from taxledger.ledger.operations import (
     decode_operation,
     tag_key_message,
 )
-from taxledger.ledger.policy import quorum
-from taxledger.ledger.records import (
-    RecordValue,
-    Status,
-    decode_record_value,
-    encode_record_value,
-    record_value_parts,
-)
+from taxledger.ledger.records import Status
 from taxledger.ledger.schemas import is_date
 
 __all__ = [
@@ -54,7 +42,6 @@ __all__ = [
     "Outcome",
     "Result",
     "Rule",
-    "RuleState",
     "decode_result",
     "encode_result",
     "execute_payload",
@@ -62,69 +49,6 @@ __all__ = [
 
 PAYLOAD_MALFORMED = 1
 _YEARS = range(1990, 2201)
-_NO_FINGERPRINT = bytes(16)
-
-
-class RuleState(StateReader, Protocol):
-    """The state map as the transactions before this one have left it."""
-
-    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]: ...
-
-
-@dataclass(slots=True, kw_only=True)
-class Call:
-    """One transaction in execution, with everything a rule may look at.
-
-    Attributes:
-        chain_id: 16 bytes.
-        height: of the block.
-        transaction_id: 32 bytes.
-        signer: its active member.
-        validators: numbers of those that co-sign this block.
-        state: the state map before the transaction.
-        operation: the decoded payload.
-    """
-
-    chain_id: bytes
-    height: int
-    transaction_id: bytes
-    signer: Member
-    validators: tuple[int, ...]
-    state: RuleState
-    operation: Any
-    _keys: list[bytes] | None = field(default=None, init=False)
-    _values: list[bytes | None] | None = field(default=None, init=False)
-    _records: list[RecordValue] | None = field(default=None, init=False)
-
-    def keys(self) -> list[bytes]:
-        """Record keys of all entries or changes, in their order."""
-        if self._keys is None:
-            if isinstance(self.operation, Attest):
-                self._keys = _attest_keys(self.signer.number, self.operation)
-            else:
-                self._keys = [change.key for change in self.operation.changes]
-        return self._keys
-
-    def values(self) -> list[bytes | None]:
-        """What the map holds under ``keys()``."""
-        if self._values is None:
-            self._values = self.state.get_many(self.keys())
-        return self._values
-
-    def records(self) -> list[RecordValue]:
-        """``values()`` decoded; asked only where rule 9 has found all of them."""
-        if self._records is None:
-            self._records = [decode_record_value(value) for value in self.values() if value is not None]
-        return self._records
-
-
-def _attest_keys(issuer: int, attest: Attest) -> list[bytes]:
-    keys = []
-    for group in attest.groups:
-        prefix = statekeys.month_prefix(issuer, attest.kind, group.tag, group.month)
-        entries = group.entries
-        keys += [prefix + entries[at : at + 16] for at in range(0, len(entries), ENTRY_BYTES)]
-    return keys
 
 
 class Refusal(NamedTuple):
@@ -165,7 +89,7 @@ def _amend_schemas(call: Call) -> list[tuple[int, int]]:
     return [(entry, change.schema) for entry, change in enumerate(call.operation.changes)]
 
 
-def _first_entries(attest: Attest) -> list[tuple[int, Any]]:
+def _first_entries(attest: Attest) -> list[tuple[int, AttestGroup]]:
     numbered, entry = [], 0
     for group in attest.groups:
         numbered.append((entry, group))
@@ -332,111 +256,6 @@ RESULT_NAMES: dict[int, str] = {
 """Name of every result code."""
 
 
-# --- what a transaction writes that passed all of them --------------------------------------------
-
-
-def _attest_writes(call: Call) -> dict[bytes, bytes]:
-    attest: Attest = call.operation
-    writes: dict[bytes, bytes] = {}
-    keys = iter(call.keys())
-    for group in attest.groups:
-        before, after = record_value_parts(group.status, 1, group.schema, call.height)
-        unmarked, entries = b"\xc0" + after, group.entries
-        for at in range(0, len(entries), ENTRY_BYTES):
-            mark = entries[at + 48 : at + 64]
-            end = unmarked if mark == _NO_FINGERPRINT else b"\xc4\x10" + mark + after
-            writes[next(keys)] = before + entries[at + 16 : at + 48] + end
-    if attest.through is not None:
-        key = statekeys.attested_through_key(call.signer.number, attest.kind)
-        writes[key] = canonical.encode([attest.through, call.height])
-    return writes
-
-
-def _amend_writes(call: Call) -> dict[bytes, bytes]:
-    amend: Amend = call.operation
-    return {
-        change.key: encode_record_value(
-            RecordValue(
-                status=Status(change.status),
-                version=change.version + 1,
-                schema=change.schema,
-                commitment=change.commitment,
-                fingerprint=change.fingerprint,
-                height=call.height,
-            )
-        )
-        for change in amend.changes
-    }
-
-
-def _revoke_writes(call: Call) -> dict[bytes, bytes]:
-    """Only status and height change: the commitment names its version, and has to go on verifying."""
-    revoke: Revoke = call.operation
-    return {
-        change.key: encode_record_value(
-            RecordValue(
-                status=Status.REVOKED,
-                version=record.version,
-                schema=record.schema,
-                commitment=record.commitment,
-                fingerprint=record.fingerprint,
-                height=call.height,
-            )
-        )
-        for change, record in zip(revoke.changes, call.records(), strict=True)
-    }
-
-
-def _tag_key_writes(call: Call) -> dict[bytes, bytes]:
-    key = statekeys.tag_key_key(call.signer.number, call.operation.year)
-    return {key: canonical.encode([call.operation.modulus, call.height])}
-
-
-def _propose_writes(call: Call) -> dict[bytes, bytes]:
-    return _approved(
-        call,
-        Proposal(
-            id=call.transaction_id[:16],
-            change=call.operation.change,
-            proposer=call.signer.number,
-            approvals=(),
-            state=ProposalState.OPEN,
-            height=call.height,
-        ),
-    )
-
-
-def _approve_writes(call: Call) -> dict[bytes, bytes]:
-    proposal = proposal_of(call.state, call.operation.proposal)
-    return {} if proposal is None else _approved(call, proposal)
-
-
-def _approved(call: Call, proposal: Proposal) -> dict[bytes, bytes]:
-    """The proposal with the signer's approval, accepted if that makes a quorum of the present validators."""
-    approvals = tuple(sorted((*proposal.approvals, call.signer.number)))
-    counted = sum(number in call.validators for number in approvals)
-    accepted = counted >= quorum(len(call.validators))
-    written = Proposal(
-        id=proposal.id,
-        change=proposal.change,
-        proposer=proposal.proposer,
-        approvals=approvals,
-        state=ProposalState.ACCEPTED if accepted else ProposalState.OPEN,
-        height=call.height if accepted else proposal.height,
-    )
-    return {statekeys.proposal_key(proposal.id): encode_proposal(written)}
-
-
-_WRITES: dict[type, Callable[[Call], dict[bytes, bytes]]] = {
-    Attest: _attest_writes,
-    Amend: _amend_writes,
-    Revoke: _revoke_writes,
-    TagKey: _tag_key_writes,
-    Propose: _propose_writes,
-    Approve: _approve_writes,
-}
-
-
 # --- executing and results --------------------------------------------------------------------------
 
 
@@ -478,7 +297,7 @@ def execute_payload(
             refusal = rule.ask(call)
             if refusal is not None:
                 return Outcome(rule.code, refusal.entry, {})
-    return Outcome(0, None, _WRITES[kind](call))
+    return Outcome(0, None, effects_of(call))
 
 
 class Result(NamedTuple):
