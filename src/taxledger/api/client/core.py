@@ -165,6 +165,10 @@ class ClientCore:
         body = json.dumps({"key": key.hex()}).encode()
         return _call(self._post("/v1/records/history", body, _JSON), reading.read_history)
 
+    def export(self) -> Request:
+        """The archive is a stream of any length: the shell reads it."""
+        return Request(method="GET", path="/v1/export")
+
     def _dossier(self, query: Query) -> Request:
         body = {
             "subject": query.subject,

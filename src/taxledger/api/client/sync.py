@@ -124,6 +124,20 @@ class Client:
         """What happened to a record (37-byte key), oldest first; the node's word."""
         return self._run(self._core.history(key))
 
+    def export(self) -> Iterator[bytes]:
+        """The archive of the certified ledger (docs/protocol.md §11), in pieces; auditing it is the caller's.
+
+        Not tried again: where it breaks off, UnavailableError is raised.
+        """
+        request = self._core.export()
+        try:
+            with self._http.stream(**request_arguments(request)) as response:
+                if response.status_code != 200:
+                    raise error_of(self._read(request, response))
+                yield from response.iter_bytes()
+        except httpx.HTTPError as error:
+            raise connection_error(error) from error
+
     def events(self, after: EventId | None = None) -> Iterator[Event]:
         """Certified events after a place (None: now), for ever, without gaps; reconnects by itself."""
         cursor = self._core.events(after)

@@ -1,0 +1,294 @@
+"""``taxledger evidence``: get an answer with its proof, verify it offline, show what a file says.
+
+``verify`` and ``show`` need no node and no network, and run without the packages of a node.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from taxledger.ledger import limits
+from taxledger.ledger.errors import VerificationError
+from taxledger.nodes.cli.output import (
+    HomeOption,
+    JsonOption,
+    connect,
+    money,
+    open_home,
+    parse_age,
+    parse_instant,
+    print_json,
+    print_table,
+    read_file,
+    say,
+    write_file,
+)
+
+if TYPE_CHECKING:
+    from taxledger.ledger.answer import Answer
+    from taxledger.ledger.query import Query
+
+__all__ = ["fetch", "make_query", "print_answer", "register", "verify_file"]
+
+_MONEY_COLUMNS = ("net", "tax", "gross")
+_RECORDS_SHOWN = 20
+
+FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="An evidence file.", show_default=False)]
+SubjectOption = Annotated[
+    str, typer.Option("--subject", metavar="S", help="Credit code, or scheme:identifier.", show_default=False)
+]
+KindOption = Annotated[
+    list[str],
+    typer.Option("--kind", metavar="K", help="Kind of record; may be repeated.", show_default=False),
+]
+FromOption = Annotated[
+    str, typer.Option("--from", metavar="YYYY-MM", help="First month.", show_default=False)
+]
+ToOption = Annotated[str, typer.Option("--to", metavar="YYYY-MM", help="Last month.", show_default=False)]
+IssuerOption = Annotated[
+    int, typer.Option("--issuer", metavar="N", help="Number of the member that attested.")
+]
+PolicyOption = Annotated[
+    Path, typer.Option("--policy", metavar="FILE", help="Your trust root.", show_default=False)
+]
+
+
+def make_query(subject: str, kinds: Sequence[str], from_period: str, to_period: str, issuer: int) -> Query:
+    """The question of these options. Raises FormatError."""
+    from taxledger.ledger.query import Query
+    from taxledger.ledger.records import parse_subject
+    from taxledger.ledger.schemas import parse_kind
+
+    return Query(
+        subject=parse_subject(subject),
+        issuer=issuer,
+        kinds=tuple(sorted({parse_kind(kind) for kind in kinds})),
+        from_period=from_period,
+        to_period=to_period,
+    )
+
+
+def verify_file(
+    path: Path, policy: bytes, query: Query, *, now_ms: int, age_ms_max: int, engine: str | None = None
+) -> Answer:
+    """The answer of a file, offline. Raises VerificationError, or InputError for what can not be read."""
+    from taxledger.ledger.policy import decode_policy
+    from taxledger.ledger.verify import verify_evidence
+
+    trusted = decode_policy(policy)
+    data = read_file(path, bytes_max=limits.evidence_bytes_max + 1)
+    return verify_evidence(data, trusted, query, now_ms=now_ms, age_ms_max=age_ms_max, engine=engine)
+
+
+def fetch(home_path: Path, query: Query) -> tuple[bytes, Answer]:
+    """Evidence from the custodian, through the home's own node, verified under the home's policy.
+
+    Raises:
+        VerificationError: what came back does not verify.
+        RefusedError, UnavailableError: the node or the custodian refused, or can't be reached.
+    """
+    from taxledger.ledger.policy import decode_policy
+    from taxledger.ledger.verify import verify_evidence
+
+    home = open_home(home_path)
+    with connect(home) as client:
+        data = client.dossier(query)
+    answer = verify_evidence(
+        data,
+        decode_policy(home.policy()),
+        query,
+        now_ms=time.time_ns() // 1_000_000,
+        age_ms_max=limits.answer_age_ms_default,
+    )
+    return data, answer
+
+
+def _ago(age_ms: int) -> str:
+    seconds = age_ms // 1_000
+    if seconds < 120:
+        return f"{max(seconds, 0)} s"
+    return f"{seconds // 60} min" if seconds < 7_200 else f"{seconds // 3_600} h"
+
+
+def print_totals(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Counts and sums as a table, in the currency's main unit."""
+    columns = [name for name in _MONEY_COLUMNS if any(name in row for row in rows)]
+    table = []
+    for row in rows:
+        sums = [money(row[name], row["currency"] or "CNY") if name in row else "" for name in columns]
+        table.append(
+            (row["kind"], row["direction"] or "", row["status"], row["currency"] or "", row["count"], *sums)
+        )
+    head = ("kind", "direction", "status", "currency", "count", *columns)
+    print_table(head, table, right=range(4, len(head)))
+
+
+def print_answer(answer: Answer) -> None:
+    """A verified answer, for people."""
+    from taxledger.ledger.answer import totals
+    from taxledger.ledger.schemas import kind_name
+
+    signers = len(answer.checkpoint.cosign_lines)
+    say(
+        f"verified: height {answer.height}, log size {answer.size}, "
+        f"co-signed by {signers} validators, the oldest {_ago(answer.age_ms)} ago"
+    )
+    for kind, date in answer.through.items():
+        if date is None:
+            say(f"{kind_name(kind)}: the issuer makes no statement on completeness")
+        else:
+            held = "the whole range" if answer.complete(kind) else "not the whole range"
+            say(f"{kind_name(kind)}: complete through {date} ({held})")
+    if answer.records:
+        print_totals(totals(answer))
+    else:
+        say("no records: proved to be absent")
+
+
+def get(
+    home: HomeOption,
+    subject: SubjectOption,
+    kind: KindOption,
+    from_period: FromOption,
+    to_period: ToOption,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FILE", help="Where to write it.", show_default=False)
+    ],
+    issuer: IssuerOption = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask for an answer with its proof, through your own node; kept only when it verifies.
+
+    Example: taxledger evidence get --home net/bank1 --subject cumcm:E14 --kind vat_invoice --from 2019-01
+    --to 2019-12 -o e14.evidence
+    """
+    data, answer = fetch(home, make_query(subject, kind, from_period, to_period, issuer))
+    write_file(output, data)
+    if as_json:
+        print_json({"file": str(output), **_verdict(answer)})
+        return
+    print_answer(answer)
+    say(f"{output}: {len(answer.records):,} records, {len(data):,} bytes, {answer.proof_bytes:,} of proof")
+
+
+def _verdict(answer: Answer) -> dict[str, Any]:
+    from taxledger.ledger.answer import totals
+    from taxledger.ledger.schemas import kind_name
+
+    return {
+        "verified": True,
+        "code": None,
+        "expected": None,
+        "got": None,
+        "age_ms": answer.age_ms,
+        "height": answer.height,
+        "size": answer.size,
+        "records": len(answer.records),
+        "file_bytes": answer.file_bytes,
+        "proof_bytes": answer.proof_bytes,
+        "record_bytes": answer.record_bytes,
+        "through": {kind_name(kind): date for kind, date in answer.through.items()},
+        "complete": {kind_name(kind): answer.complete(kind) for kind in answer.through},
+        "totals": totals(answer),
+    }
+
+
+def verify(
+    file: FileArgument,
+    policy: PolicyOption,
+    subject: SubjectOption,
+    kind: KindOption,
+    from_period: FromOption,
+    to_period: ToOption,
+    issuer: IssuerOption = 1,
+    max_age: Annotated[
+        str, typer.Option("--max-age", metavar="AGE", help="How old it may be, like 90s, 10m, 24h.")
+    ] = "10m",
+    at: Annotated[
+        str | None,
+        typer.Option("--at", metavar="INSTANT", help="Judge its age at this instant.", show_default=False),
+    ] = None,
+    require_engine: Annotated[
+        str | None,
+        typer.Option("--require-engine", metavar="E", help="Refuse other engines.", show_default=False),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check an evidence file offline: no network, no node. Exit status 0 verified, 1 refused.
+
+    Example: taxledger evidence verify e14.evidence --policy policy.txt --subject cumcm:E14
+    --kind vat_invoice --from 2019-01 --to 2019-12
+    """
+    query = make_query(subject, kind, from_period, to_period, issuer)
+    trusted = read_file(policy, bytes_max=limits.policy_bytes_max)
+    now_ms = parse_instant(at) if at else time.time_ns() // 1_000_000
+    age_ms_max = parse_age(max_age)
+    try:
+        answer = verify_file(
+            file, trusted, query, now_ms=now_ms, age_ms_max=age_ms_max, engine=require_engine
+        )
+    except VerificationError as refusal:
+        _print_refusal(refusal, as_json=as_json)
+        raise typer.Exit(1) from refusal
+    if as_json:
+        print_json(_verdict(answer))
+    else:
+        print_answer(answer)
+
+
+def _print_refusal(refusal: VerificationError, *, as_json: bool) -> None:
+    if as_json:
+        print_json(
+            {
+                "verified": False,
+                "code": refusal.code,
+                "message": str(refusal),
+                "expected": refusal.expected,
+                "got": refusal.got,
+                "age_ms": None,
+            }
+        )
+        return
+    say(f"refused: {refusal}")
+    if refusal.expected is not None or refusal.got is not None:
+        say(f"  expected {refusal.expected}")
+        say(f"  got      {refusal.got}")
+
+
+def show(file: FileArgument, as_json: JsonOption = False) -> None:
+    """Show what an evidence file says, without checking it.
+
+    Example: taxledger evidence show e14.evidence --json
+    """
+    from taxledger.ledger.answer import show_evidence
+
+    shown = show_evidence(read_file(file, bytes_max=limits.evidence_bytes_max + 1))
+    if as_json:
+        print_json(shown)
+        return
+    query, checkpoint, records = shown["query"], shown["checkpoint"], shown["records"]
+    say("not verified: this is what the file says")
+    say(f"subject     {query['subject']}, attested by member {query['issuer']}")
+    say(f"asked       {', '.join(query['kinds'])}, {query['from']} to {query['to']}")
+    say(f"checkpoint  {checkpoint['origin']}, height {checkpoint['height']}, log size {checkpoint['size']}")
+    for name, date in shown["through"].items():
+        say(f"through     {name} {date or '-'}")
+    print_totals(shown["totals"])
+    for record in records[:_RECORDS_SHOWN]:
+        fields = " ".join(f"{name}={value}" for name, value in (record["fields"] or {}).items())
+        say(f"{record['key']}  {record['period']}  {record['status']}  {fields}")
+    if len(records) > _RECORDS_SHOWN:
+        say(f"… and {len(records) - _RECORDS_SHOWN:,} more records (--json shows all)")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands ``evidence …``."""
+    group = typer.Typer(no_args_is_help=True, help="Get answers with their proof, and verify them offline.")
+    for command in (get, verify, show):
+        group.command()(command)
+    app.add_typer(group, name="evidence")

@@ -1,0 +1,160 @@
+"""``taxledger network``: make, start, stop and watch a network on this machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from taxledger.ledger.errors import InputError
+from taxledger.nodes.cli.output import JsonOption, missing_package, note, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from taxledger.nodes.control import NodeFacts
+
+__all__ = ["grant_all_scopes", "make_network", "register", "require_node_packages"]
+
+DirectoryArgument = Annotated[Path, typer.Argument(metavar="DIR", help="The network's folder.")]
+MemberOption = Annotated[
+    str | None, typer.Option("--member", metavar="NAME", help="Only this member's node.", show_default=False)
+]
+
+
+def grant_all_scopes(path: Path) -> str:
+    """Make an API key with every scope, put its hash into the file of admitted keys, and return the key."""
+    from taxledger.api.auth import SCOPES, create_key, save_keys
+
+    token, key = create_key(SCOPES, "made with the network, for the command line of this home")
+    save_keys(path, [key])
+    return token
+
+
+def make_network(
+    directory: Path, *, members: list[str], observers: list[str], engine: str, network: str
+) -> None:
+    """``create_network`` at the present instant, with API keys of every scope."""
+    from taxledger.nodes.network import create_network
+
+    create_network(
+        directory,
+        members=members,
+        observers=observers,
+        engine=engine,
+        network=network,
+        now=datetime.datetime.now(datetime.UTC),
+        grant=grant_all_scopes,
+    )
+
+
+def _names(text: str, option: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")] if text else []
+    if not all(names):
+        raise InputError(f"expected names with commas between them in {option}, got {text!r}")
+    return names
+
+
+def create(
+    directory: DirectoryArgument,
+    members: Annotated[
+        str, typer.Option("--members", metavar="NAMES", help="Validators; the first is sequencer and issuer.")
+    ] = "tax,bank1,bank2,bank3",
+    observers: Annotated[
+        str,
+        typer.Option("--observers", metavar="NAMES", help="Members that only follow.", show_default=False),
+    ] = "",
+    engine: Annotated[str, typer.Option("--engine", help="The ordering engine.")] = "embedded",
+    network: Annotated[
+        str, typer.Option("--network-name", metavar="NAME", help="Part of the origin.")
+    ] = "demo",
+) -> None:
+    """Make a network folder: a home for every member, and DIR/policy.txt, the trust root for verifiers.
+
+    Example: taxledger network create net --members tax,bank1,bank2,bank3 --observers auditor
+    """
+    chosen, following = _names(members, "--members"), _names(observers, "--observers")
+    make_network(directory, members=chosen, observers=following, engine=engine, network=network)
+    for name in (*chosen, *following):
+        say(f"home    {directory / name}")
+    say(f"policy  {directory / 'policy.txt'}")
+    note(f"start it with: taxledger network start {directory}")
+
+
+def start(
+    directory: DirectoryArgument,
+    member: MemberOption = None,
+    no_restart: Annotated[
+        bool, typer.Option("--no-restart", help="Leave a node that dies as it is.")
+    ] = False,
+) -> None:
+    """Start all nodes, or one; returns when they are ready.
+
+    Example: taxledger network start net
+    """
+    require_node_packages()
+    from taxledger.nodes.control import start_network
+
+    for name in start_network(directory, member=member, restart=not no_restart):
+        say(f"{name} is ready")
+
+
+def stop(directory: DirectoryArgument, member: MemberOption = None) -> None:
+    """Stop all nodes, or one; returns when the processes are gone.
+
+    Example: taxledger network stop net --member bank1
+    """
+    from taxledger.nodes.control import stop_network
+
+    what = member or "the network"
+    say(f"{what} is stopped" if stop_network(directory, member=member) else f"{what} was not running")
+
+
+def status(directory: DirectoryArgument, as_json: JsonOption = False) -> None:
+    """What every node says: height, roots, and whether writes go on.
+
+    Example: taxledger network status net --json
+    """
+    from taxledger.nodes.control import network_status
+
+    facts = network_status(directory)
+    if as_json:
+        print_json([dataclasses.asdict(each) for each in facts])
+        return
+    print_table(
+        ("member", "role", "pid", "url", "height", "log root", "certified", "writes"),
+        [_row(each) for each in facts],
+        right=(2, 4),
+    )
+
+
+def _row(facts: NodeFacts) -> tuple[object, ...]:
+    time_ms = facts.certified_time_ms
+    certified = datetime.datetime.fromtimestamp(time_ms / 1_000, datetime.UTC) if time_ms else None
+    return (
+        facts.member,
+        facts.role,
+        facts.pid or "-",
+        facts.url,
+        "-" if facts.height is None else facts.height,
+        (facts.log_root or "-")[:16],
+        f"{certified:%Y-%m-%d %H:%M:%SZ}" if certified else "-",
+        facts.writes,
+    )
+
+
+def require_node_packages() -> None:
+    """Say what to install before a supervisor starts nodes that can't start."""
+    for package in ("plyvel", "fastapi", "uvicorn", "aiohttp"):
+        if importlib.util.find_spec(package) is None:
+            raise missing_package(package)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands ``network …``."""
+    group = typer.Typer(no_args_is_help=True, help="Make, start, stop and watch a network on this machine.")
+    for command in (create, start, stop, status):
+        group.command()(command)
+    app.add_typer(group, name="network")
