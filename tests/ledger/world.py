@@ -114,8 +114,8 @@ def invoice(number: int, date: str, net: int = 100_000, *, direction: str = "sal
     return Spec(fields={**fields, **more}, **outer)
 
 
-def filing(period: str, payable: int = 5_000, **more: Any) -> Spec:
-    fields = {"tax": "vat", "period": period, "currency": "CNY", "payable": payable}
+def filing(period: str, payable: int = 5_000, *, tax: str = "vat", **more: Any) -> Spec:
+    fields = {"tax": tax, "period": period, "currency": "CNY", "payable": payable}
     return Spec(kind=FILING, fields=fields, **more)
 
 
