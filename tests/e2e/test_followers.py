@@ -1,0 +1,39 @@
+"""kill -9 of followers while records come in: the others go on, and it returns to the same roots."""
+
+from __future__ import annotations
+
+from ledgers import check_ledgers
+from network import Load, RealNetwork
+
+
+def test_the_supervisor_brings_back_each_follower(net: RealNetwork) -> None:
+    with Load(net, "tax", "bank1") as load:
+        for victim in ("bank1", "bank2", "bank3"):
+            load.progress(5)
+            net.kill(victim)
+            load.progress(5)
+        acknowledged = load.finish()
+    net.agree()
+    for name in net.names:
+        for transaction_id in list(acknowledged)[::7]:
+            assert net.get(name, f"/v1/transactions/{transaction_id.hex()}").status_code == 200
+    net.stop()
+    print(check_ledgers(net, acknowledged))
+
+
+def test_without_restart_the_others_go_on(net: RealNetwork) -> None:
+    net.stop("bank3")
+    net.start("bank3", restart=False)
+    with Load(net, "tax", "bank1") as load:
+        load.progress(3)
+        net.kill("bank3")
+        before = net.height("bank2")
+        load.progress(20)
+        assert "bank3" not in net.pids()
+        assert net.height("bank2") > before
+        assert net.status("bank2")["writes"] == "ok"
+        net.start("bank3")
+        acknowledged = load.finish()
+    assert net.agree()["height"] > before
+    net.stop()
+    print(check_ledgers(net, acknowledged))
