@@ -1,8 +1,9 @@
 """What an update and a proof of the state map cost.
 
-As a script (``python benchmarks/bench_statemap.py [keys …]``) it fills maps on LevelDB and prints microseconds
-per update (elapsed, and of this thread alone), next to one raw SHA-256 of 65 bytes measured between the same
-batches, and the process's anonymous memory. Under pytest-benchmark the same kernels run on a small map in memory.
+As a script (``python benchmarks/bench_statemap.py [keys …]``) it fills maps on LevelDB and prints
+microseconds per update (elapsed, and of this thread alone), next to one raw SHA-256 of 65 bytes measured
+between the same batches, and the process's anonymous memory. Under pytest-benchmark the same kernels run on
+a small map in memory.
 """
 
 from __future__ import annotations
