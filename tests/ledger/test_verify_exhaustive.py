@@ -13,9 +13,7 @@ from itertools import combinations, permutations
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from test_verify import (
+from cheating import (
     ENDS,
     ENTRIES,
     FAULTS,
@@ -33,6 +31,8 @@ from test_verify import (
     insert,
     taken,
 )
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from world import (
     FILING,
     INVOICE,

@@ -96,14 +96,14 @@ class Spec:
     subject: str = SUBJECT
 
 
-def invoice(number: int, date: str, net: int = 100_000, *, direction: str = "sale", **more: Any) -> Spec:
+def invoice(serial: int, date: str, net: int = 100_000, *, direction: str = "sale", **more: Any) -> Spec:
     """A vat_invoice with 13 % tax; ``more`` are fields, or status, version, subject."""
     fields = {
         "direction": direction,
         "code": "011002200111",
-        "number": f"{number:08}",
+        "number": f"{serial:08}",
         "date": date,
-        "counterparty": f"cumcm:B{number % 97}",
+        "counterparty": f"cumcm:B{serial % 97}",
         "currency": "CNY",
         "net": net,
         "tax": net * 13 // 100,
