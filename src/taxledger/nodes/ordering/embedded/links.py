@@ -8,6 +8,7 @@ message that was lost, a peer that restarted and a peer that is new are all the 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 from taxledger.ledger import limits
@@ -50,6 +51,8 @@ class Link:
         self._sequencer = sequencer
         self._news = asyncio.Event()
         self._answered: bytes | None = None  # header hash of the proposal that the peer has answered
+        self._told: str | None = None  # why writes wait, as the peer last heard it
+        self._asked_at = 0.0  # when the last step was sent, by the loop's clock
         self._votes: dict[int, bytes] = {}  # height → header hash that the peer has voted for
 
     def notify(self) -> None:
@@ -66,6 +69,7 @@ class Link:
         return (
             self.decided < tip
             or self.certified < certified
+            or self._told != self._sequencer.writes
             or (proposal is not None and proposal.header_hash != self._answered)
         )
 
@@ -79,13 +83,7 @@ class Link:
         """Send, for ever: at once when there is news, otherwise a ping now and then."""
         failures = 0
         while True:
-            if not self._due():
-                self._news.clear()
-                try:
-                    async with asyncio.timeout(_PING_S):
-                        await self._news.wait()
-                except TimeoutError:
-                    pass
+            await self._wait()
             before = (self.decided, self.certified, self._answered, self._offer())
             try:
                 await self._exchange()
@@ -101,9 +99,25 @@ class Link:
             if self._due() and before == (self.decided, self.certified, self._answered, self._offer()):
                 await asyncio.sleep(0.1)  # it took all we have and did not move: don't spin
 
+    async def _wait(self) -> None:
+        """Until something is due or it is time for a ping. News alone is no reason to send: the answer to
+        each step is news for all links, and they would keep each other busy for ever.
+        """
+        loop = asyncio.get_running_loop()
+        while not self._due():
+            left_s = self._asked_at + _PING_S - loop.time()
+            if left_s <= 0:
+                return
+            self._news.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await self._news.wait()
+
     async def _exchange(self) -> None:
         sequencer = self._sequencer
+        self._asked_at = asyncio.get_running_loop().time()
         step = await sequencer.replica.run(self._build)
+        self._told = step.status
         data = await self.peer.call(
             "step",
             encode_step(step, sequencer.replica.application.chain.chain_id),
