@@ -234,7 +234,7 @@ def note_without_quorum(chain: TestChain) -> bytes:
 
 
 def note_repeating_a_signer(chain: TestChain) -> bytes:
-    note = chain.note(chain.blocks[-1], 3)
+    note = chain.note(chain.blocks[-1])
     last = note.splitlines(keepends=True)[-1]
     return rewritten(chain, chain.archive_blocks(), note=note + last)
 

@@ -93,6 +93,8 @@ MALFORMED = {
     "version 0": [1, "amend", 5, [[KEY, 0, *CHANGE[2:]]]],
     "version without a next": [1, "amend", 5, [[KEY, 2**32 - 1, *CHANGE[2:]]]],
     "reason 6": [1, "amend", 5, [[*CHANGE[:6], 6, None]]],
+    "revocations twice": [1, "revoke", 5, [[KEY, 1, 1, None], [KEY, 1, 1, None]]],
+    "no revocations": [1, "revoke", 5, []],
     "reason 0": [1, "revoke", 5, [[KEY, 1, 0, None]]],
     "digest of 31": [1, "revoke", 5, [[KEY, 1, 1, bytes(31)]]],
     "zero fingerprint": [1, "amend", 5, [[*CHANGE[:5], bytes(16), 1, None]]],

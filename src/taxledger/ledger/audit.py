@@ -280,7 +280,7 @@ class _Audit:
     def _check_quorum(
         self, name: str, what: str, keys: dict[int, bytes | None], signed: list[tuple[int, bytes, bytes]]
     ) -> None:
-        """Each signature is a validator's and verifies, and they are enough (the reader lets none come twice)."""
+        """Each signature is a validator's and verifies, and they are enough (the reader lets none repeat)."""
         for member, message, signature in signed:
             key = keys.get(member)
             if key is None:
