@@ -1,26 +1,17 @@
-"""A node's durable ledger: decided blocks, their votes and co-signatures, and the certified state map.
+"""A node's durable ledger: how blocks are executed, voted for, committed, certified and recovered.
 
-Layout of the store (numbers big-endian; the map's own keys begin with ``m``, ``p`` and ``M``):
+What lies where in the store is in ``chainreader.py``. Why nothing ever has to be undone (every ``write`` is
+one synced, atomic batch):
 
-    L index8 → leaf                      D height8 → votes [[member, signature] …]
-    N level1 index8 → log node           C height8 → co-signatures [[member, time_s, signature] …]
-    X id32 → index8 of a transaction     W height8 → write set of a decided, uncertified block
-    R index8 → its result                A key37 height8 → height8 of the version it replaced
-    B height8 → index8 of its header     V height8 → vote journal, S → signing journal, Y height8 → own co-
-    signature H → decided height8                  F → certified height8
+1. ``execute``: in memory only.
+2. ``journal_vote``: header hash and batch are durable *before* the vote is sent. A second vote for the
+height can
+   therefore only repeat the first.
+3. ``commit``: on q votes: leaves, nodes, results, votes, write set, the signing journal and our own
+   co-signature, durable in one batch *before* the co-signature is released.
+4. ``certify``: on q co-signatures the write set is folded into the stored map; only then do readers see it.
 
-Why nothing ever has to be undone (DESIGN's commit order; every ``write`` is one synced, atomic batch):
-
-    1. ``execute``: in memory only.
-    2. ``journal_vote``: header hash and batch durable *before* the vote is sent. A second vote for the
-    height can
-       therefore only repeat the first.
-    3. ``commit``: on q votes: leaves, nodes, results, votes, write set, the signing journal and our own
-       co-signature, durable in one batch *before* the co-signature is released.
-    4. ``certify``: on q co-signatures: the write set is folded into the stored map, and only then do
-    readers see it.
-
-A crash between any two steps leaves what ``open`` rebuilds: the stored map is that of the newest certified
+A crash between any two steps leaves what opening rebuilds: the stored map is that of the newest certified
     block, and the write sets of decided blocks above it (at most ``uncertified_blocks_max``) are laid over it
     again.
 """
@@ -31,30 +22,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from taxledger.ledger import canonical, hashing, limits
-from taxledger.ledger.errors import FormatError, InvariantError, check
+from taxledger.ledger.chainreader import CERTIFIED, DECIDED, ChainReader, StoredBlock, at, node_key
+from taxledger.ledger.errors import FormatError, check
 from taxledger.ledger.execute import Executed, Tip, execute_block, genesis_tip
 from taxledger.ledger.genesis import Genesis, decode_genesis
 from taxledger.ledger.governance import ProposalState, pending_proposal
-from taxledger.ledger.header import Header, decode_header
+from taxledger.ledger.header import decode_header
 from taxledger.ledger.merkle import Frontier, frontier_at
 from taxledger.ledger.operations import Amend, Revoke, decode_operation
 from taxledger.ledger.statemap import MapLayer, MapView, PageCache
-from taxledger.ledger.store import Reader, Store
+from taxledger.ledger.store import Store
 from taxledger.ledger.transaction import decode_transaction
 
 __all__ = ["Chain", "ChainReader", "StoredBlock", "Vote"]
 
 _SIGNING = b"S"
-_DECIDED = b"H"
-_CERTIFIED = b"F"
-
-
-def _at(letter: bytes, number: int) -> bytes:
-    return letter + number.to_bytes(8, "big")
-
-
-def _node_key(level: int, index: int) -> bytes:
-    return b"N" + bytes([level]) + index.to_bytes(8, "big")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,119 +54,6 @@ class Vote:
     header_hash: bytes
     time_ms: int
     transactions: tuple[bytes, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredBlock:
-    """One decided block as it lies in the store.
-
-    Attributes:
-        height: from 1.
-        transactions: leaves in log order, without the header.
-        header_leaf: the header's bytes.
-        results: one for each transaction, bytes.
-        votes: ``(member, signature)`` ascending, a quorum or more.
-        cosigns: ``(member, time_s, signature)`` ascending; empty until certified.
-    """
-
-    height: int
-    transactions: tuple[bytes, ...]
-    header_leaf: bytes
-    results: tuple[bytes, ...]
-    votes: tuple[tuple[int, bytes], ...]
-    cosigns: tuple[tuple[int, int, bytes], ...]
-
-
-class ChainReader:
-    """Reads of a ledger over a store or a snapshot of one. Cheap to make; holds no state of its own."""
-
-    def __init__(self, reader: Reader) -> None:
-        self.reader = reader
-
-    def decided_height(self) -> int:
-        return self._number(_DECIDED)
-
-    def certified_height(self) -> int:
-        return self._number(_CERTIFIED)
-
-    def leaf(self, index: int) -> bytes:
-        """The bytes of a leaf. Raises InvariantError when the log does not reach that far."""
-        return self._must(_at(b"L", index), f"leaf {index}")
-
-    def node(self, level: int, index: int) -> bytes:
-        """A complete node of the log tree (``merkle.GetNode``)."""
-        return self._must(_node_key(level, index), f"log node {level}/{index}")
-
-    def header_index(self, height: int) -> int:
-        return int.from_bytes(self._must(_at(b"B", height), f"block {height}"), "big")
-
-    def header_leaf(self, height: int) -> bytes:
-        return self.leaf(self.header_index(height))
-
-    def header(self, height: int) -> Header:
-        return decode_header(self.header_leaf(height))
-
-    def header_hash(self, height: int) -> bytes:
-        """Leaf hash of a block's header: what votes name."""
-        return self.node(0, self.header_index(height))
-
-    def size(self, height: int) -> int:
-        """Log size right after the block: that of its checkpoint (1 after genesis)."""
-        return self.header_index(height) + 1 if height else 1
-
-    def transaction_index(self, transaction_id: bytes) -> int | None:
-        found = self.reader.get(b"X" + transaction_id)
-        return None if found is None else int.from_bytes(found, "big")
-
-    def result(self, index: int) -> bytes:
-        return self._must(_at(b"R", index), f"result {index}")
-
-    def height_of_index(self, index: int) -> int:
-        """The height of the block that leaf ``index`` (≥ 1) belongs to, by bisection."""
-        low, high = 1, self.decided_height()
-        while low < high:
-            middle = (low + high) // 2
-            if self.header_index(middle) < index:
-                low = middle + 1
-            else:
-                high = middle
-        return low
-
-    def cosigns(self, height: int) -> tuple[tuple[int, int, bytes], ...]:
-        found = self.reader.get(_at(b"C", height))
-        return () if found is None else tuple((m, t, s) for m, t, s in canonical.decode(found))
-
-    def block(self, height: int) -> StoredBlock:
-        """A decided block. Raises InvariantError when there is none at this height."""
-        header_leaf = self.header_leaf(height)
-        header = decode_header(header_leaf)
-        begin, end = header.first_index, header.first_index + header.transactions
-        leaves = tuple(value for _, value in self.reader.scan(_at(b"L", begin), _at(b"L", end)))
-        results = tuple(value for _, value in self.reader.scan(_at(b"R", begin), _at(b"R", end)))
-        check(len(leaves) == len(results) == header.transactions, f"block {height} is incomplete")
-        votes = canonical.decode(self._must(_at(b"D", height), f"votes of block {height}"))
-        return StoredBlock(
-            height=height,
-            transactions=leaves,
-            header_leaf=header_leaf,
-            results=results,
-            votes=tuple((member, signature) for member, signature in votes),
-            cosigns=self.cosigns(height),
-        )
-
-    def replaced_at(self, key: bytes, height: int) -> int | None:
-        """Height at which the version stood that was replaced at ``height``; None for a first version."""
-        found = self.reader.get(_at(b"A" + key, height))
-        return None if found is None else int.from_bytes(found, "big")
-
-    def _number(self, key: bytes) -> int:
-        return int.from_bytes(self._must(key, repr(key)), "big")
-
-    def _must(self, key: bytes, what: str) -> bytes:
-        value = self.reader.get(key)
-        if value is None:
-            raise InvariantError(f"the store has no {what}")
-        return value
 
 
 class Chain(ChainReader):
@@ -212,7 +81,7 @@ class Chain(ChainReader):
         self.chain_id = hashing.sha256(genesis_leaf)[:16]
         self.cache = cache
         self._layers: list[MapLayer] = []
-        found = store.get(_at(b"L", 0))
+        found = store.get(at(b"L", 0))
         if found is None:
             self._begin()
         elif found != genesis_leaf:
@@ -225,10 +94,10 @@ class Chain(ChainReader):
     def _begin(self) -> None:
         _, layer, nodes = genesis_tip(self.genesis_leaf)
         batch: dict[bytes, bytes | None] = {
-            _at(b"L", 0): self.genesis_leaf,
-            _DECIDED: bytes(8),
-            _CERTIFIED: bytes(8),
-            **{_node_key(level, index): value for (level, index), value in nodes.items()},
+            at(b"L", 0): self.genesis_leaf,
+            DECIDED: bytes(8),
+            CERTIFIED: bytes(8),
+            **{node_key(level, index): value for (level, index), value in nodes.items()},
             **layer.store_batch(),
         }
         self.store.write(batch)
@@ -236,11 +105,11 @@ class Chain(ChainReader):
     def _recover(self) -> None:
         """Rebuild what is only in memory from what is durable."""
         decided, self.certified = self.decided_height(), self.certified_height()
-        self.tip: Tip = self._tip_at(decided)
+        self.tip: Tip = self._tipat(decided)
         self.view = MapView.open(self.store, self.cache)
         self._layers = []
         for height in range(self.certified + 1, decided + 1):
-            pairs = canonical.decode(self._must(_at(b"W", height), f"write set of block {height}"))
+            pairs = canonical.decode(self._must(at(b"W", height), f"write set of block {height}"))
             layer = self.view.apply(dict(pairs))
             check(
                 layer.root == self.header(height).state_root,
@@ -253,7 +122,7 @@ class Chain(ChainReader):
                 self.view.root == self.header(decided).state_root, "the stored map is not that of its block"
             )
 
-    def _tip_at(self, height: int) -> Tip:
+    def _tipat(self, height: int) -> Tip:
         if height == 0:
             return genesis_tip(self.genesis_leaf)[0]
         leaf = self.header_leaf(height)
@@ -293,7 +162,7 @@ class Chain(ChainReader):
 
     def voted(self, height: int) -> Vote | None:
         """The journalled vote for a height, if there is one."""
-        found = self.store.get(_at(b"V", height))
+        found = self.store.get(at(b"V", height))
         if found is None:
             return None
         header_hash, time_ms, transactions = canonical.decode(found)
@@ -313,7 +182,7 @@ class Chain(ChainReader):
         )
         entry = canonical.encode([vote.header_hash, vote.time_ms, list(vote.transactions)])
         # The journal of the height before is not needed any more: that block is durable.
-        self.store.write({_at(b"V", vote.height): entry, _at(b"V", vote.height - 1): None})
+        self.store.write({at(b"V", vote.height): entry, at(b"V", vote.height - 1): None})
 
     # --- 3. commit a decided block --------------------------------------------------------------
 
@@ -341,26 +210,26 @@ class Chain(ChainReader):
         batch: dict[bytes, bytes | None] = {}
         for offset, (leaf, leaf_hash) in enumerate(zip(executed.leaves, executed.leaf_hashes, strict=True)):
             index = header.first_index + offset
-            batch[_at(b"L", index)] = leaf
-            batch[_at(b"R", index)] = executed.results[offset]
+            batch[at(b"L", index)] = leaf
+            batch[at(b"R", index)] = executed.results[offset]
             batch[b"X" + leaf_hash] = index.to_bytes(8, "big")
-        batch[_at(b"L", header_index)] = executed.header_leaf
+        batch[at(b"L", header_index)] = executed.header_leaf
         for (level, index), value in executed.nodes.items():
-            batch[_node_key(level, index)] = value
-        batch[_at(b"B", header.height)] = header_index.to_bytes(8, "big")
-        batch[_at(b"D", header.height)] = canonical.encode([list(vote) for vote in votes])
-        batch[_at(b"W", header.height)] = canonical.encode(
+            batch[node_key(level, index)] = value
+        batch[at(b"B", header.height)] = header_index.to_bytes(8, "big")
+        batch[at(b"D", header.height)] = canonical.encode([list(vote) for vote in votes])
+        batch[at(b"W", header.height)] = canonical.encode(
             [[key, value] for key, value in executed.layer.writes.items()]
         )
-        batch[_DECIDED] = header.height.to_bytes(8, "big")
+        batch[DECIDED] = header.height.to_bytes(8, "big")
         for key, earlier_height in self._replaced(executed):
-            batch[_at(b"A" + key, header.height)] = earlier_height.to_bytes(8, "big")
+            batch[at(b"A" + key, header.height)] = earlier_height.to_bytes(8, "big")
         if cosign is not None:
             signed = self.signed()
             size = header_index + 1
             check(signed is None or signed[0] < size, "a validator never co-signs a smaller tree than before")
             batch[_SIGNING] = canonical.encode([size, tip.frontier.root])
-            batch[_at(b"Y", header.height)] = cosign
+            batch[at(b"Y", header.height)] = cosign
         self.store.write(batch)
         self._layers.append(executed.layer)
         self.view = self.view.over(executed.layer)
@@ -394,7 +263,7 @@ class Chain(ChainReader):
 
     def own_cosign(self, height: int) -> bytes | None:
         """Our stored co-signature of a decided block: the same bytes may be sent again."""
-        return self.store.get(_at(b"Y", height))
+        return self.store.get(at(b"Y", height))
 
     # --- 4. certify ---------------------------------------------------------------------------
 
@@ -409,10 +278,10 @@ class Chain(ChainReader):
         layer = self._layers[0]
         batch: dict[bytes, bytes | None] = {
             **layer.store_batch(),
-            _at(b"C", height): canonical.encode([list(cosign) for cosign in cosigns]),
-            _at(b"W", height): None,
-            _at(b"Y", height - 1): None,
-            _CERTIFIED: height.to_bytes(8, "big"),
+            at(b"C", height): canonical.encode([list(cosign) for cosign in cosigns]),
+            at(b"W", height): None,
+            at(b"Y", height - 1): None,
+            CERTIFIED: height.to_bytes(8, "big"),
         }
         self.store.write(batch)
         self.certified = height
@@ -427,4 +296,4 @@ class Chain(ChainReader):
         Not synced: what a crash loses here, the next heartbeat brings again.
         """
         value = canonical.encode([list(cosign) for cosign in cosigns])
-        self.store.write({_at(b"C", self.certified): value}, sync=False)
+        self.store.write({at(b"C", self.certified): value}, sync=False)

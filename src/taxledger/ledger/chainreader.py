@@ -1,0 +1,147 @@
+"""Reading a node's ledger: blocks, leaves, votes and co-signatures, over a store or a snapshot of one.
+
+Layout of the store (numbers big-endian; the map's own keys begin with ``m``, ``p`` and ``M``):
+
+    L index8 → leaf                      D height8 → votes [[member, signature] …]
+    N level1 index8 → log node           C height8 → co-signatures [[member, time_s, signature] …]
+    X id32 → index8 of a transaction     W height8 → write set of a decided, uncertified block
+    R index8 → its result                A key37 height8 → height8 of the version it replaced
+    B height8 → index8 of its header     V height8 → vote journal, S → signing journal, Y height8 → own co-
+    signature H → decided height8                  F → certified height8
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from taxledger.ledger import canonical
+from taxledger.ledger.errors import InvariantError, check
+from taxledger.ledger.header import Header, decode_header
+from taxledger.ledger.store import Reader
+
+__all__ = ["ChainReader", "StoredBlock"]
+
+DECIDED = b"H"
+CERTIFIED = b"F"
+
+
+def at(letter: bytes, number: int) -> bytes:
+    """The store's key of something numbered."""
+    return letter + number.to_bytes(8, "big")
+
+
+def node_key(level: int, index: int) -> bytes:
+    return b"N" + bytes([level]) + index.to_bytes(8, "big")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredBlock:
+    """One decided block as it lies in the store.
+
+    Attributes:
+        height: from 1.
+        transactions: leaves in log order, without the header.
+        header_leaf: the header's bytes.
+        results: one for each transaction, bytes.
+        votes: ``(member, signature)`` ascending, a quorum or more.
+        cosigns: ``(member, time_s, signature)`` ascending; empty until certified.
+    """
+
+    height: int
+    transactions: tuple[bytes, ...]
+    header_leaf: bytes
+    results: tuple[bytes, ...]
+    votes: tuple[tuple[int, bytes], ...]
+    cosigns: tuple[tuple[int, int, bytes], ...]
+
+
+class ChainReader:
+    """Reads of a ledger over a store or a snapshot of one. Cheap to make; holds no state of its own."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.reader = reader
+
+    def decided_height(self) -> int:
+        return self._number(DECIDED)
+
+    def certified_height(self) -> int:
+        return self._number(CERTIFIED)
+
+    def leaf(self, index: int) -> bytes:
+        """The bytes of a leaf. Raises InvariantError when the log does not reach that far."""
+        return self._must(at(b"L", index), f"leaf {index}")
+
+    def node(self, level: int, index: int) -> bytes:
+        """A complete node of the log tree (``merkle.GetNode``)."""
+        return self._must(node_key(level, index), f"log node {level}/{index}")
+
+    def header_index(self, height: int) -> int:
+        return int.from_bytes(self._must(at(b"B", height), f"block {height}"), "big")
+
+    def header_leaf(self, height: int) -> bytes:
+        return self.leaf(self.header_index(height))
+
+    def header(self, height: int) -> Header:
+        return decode_header(self.header_leaf(height))
+
+    def header_hash(self, height: int) -> bytes:
+        """Leaf hash of a block's header: what votes name."""
+        return self.node(0, self.header_index(height))
+
+    def size(self, height: int) -> int:
+        """Log size right after the block: that of its checkpoint (1 after genesis)."""
+        return self.header_index(height) + 1 if height else 1
+
+    def transaction_index(self, transaction_id: bytes) -> int | None:
+        found = self.reader.get(b"X" + transaction_id)
+        return None if found is None else int.from_bytes(found, "big")
+
+    def result(self, index: int) -> bytes:
+        return self._must(at(b"R", index), f"result {index}")
+
+    def height_of_index(self, index: int) -> int:
+        """The height of the block that leaf ``index`` (≥ 1) belongs to, by bisection."""
+        low, high = 1, self.decided_height()
+        while low < high:
+            middle = (low + high) // 2
+            if self.header_index(middle) < index:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    def cosigns(self, height: int) -> tuple[tuple[int, int, bytes], ...]:
+        found = self.reader.get(at(b"C", height))
+        return () if found is None else tuple((m, t, s) for m, t, s in canonical.decode(found))
+
+    def block(self, height: int) -> StoredBlock:
+        """A decided block. Raises InvariantError when there is none at this height."""
+        header_leaf = self.header_leaf(height)
+        header = decode_header(header_leaf)
+        begin, end = header.first_index, header.first_index + header.transactions
+        leaves = tuple(value for _, value in self.reader.scan(at(b"L", begin), at(b"L", end)))
+        results = tuple(value for _, value in self.reader.scan(at(b"R", begin), at(b"R", end)))
+        check(len(leaves) == len(results) == header.transactions, f"block {height} is incomplete")
+        votes = canonical.decode(self._must(at(b"D", height), f"votes of block {height}"))
+        return StoredBlock(
+            height=height,
+            transactions=leaves,
+            header_leaf=header_leaf,
+            results=results,
+            votes=tuple((member, signature) for member, signature in votes),
+            cosigns=self.cosigns(height),
+        )
+
+    def replaced_at(self, key: bytes, height: int) -> int | None:
+        """Height at which the version stood that was replaced at ``height``; None for a first version."""
+        found = self.reader.get(at(b"A" + key, height))
+        return None if found is None else int.from_bytes(found, "big")
+
+    def _number(self, key: bytes) -> int:
+        return int.from_bytes(self._must(key, repr(key)), "big")
+
+    def _must(self, key: bytes, what: str) -> bytes:
+        value = self.reader.get(key)
+        if value is None:
+            raise InvariantError(f"the store has no {what}")
+        return value
