@@ -4,8 +4,7 @@ Profile (docs/protocol.md §1): nil, bool, integers of 64 bits, ``str`` (UTF-8),
 keys are ``str`` ascending by their bytes; shortest headers; no floats, no ext types; depth at most 16.
 
 Invariant: ``decode(b)`` returns ``v`` only if ``encode(v) == b``. The msgpack library is lenient on its
-    own, so
-decoding means: size limit, strict decode, walk, encode again, compare.
+own, so decoding means: size limit, strict decode, walk, encode again, compare.
 """
 
 from __future__ import annotations

@@ -1,13 +1,12 @@
-"""Messages of the embedded engine, as canonical msgpack. Shapes are checked here; truth is checked by
-whoever acts.
+"""Messages of the embedded engine, as canonical msgpack. Shapes are checked here; truth by whoever acts.
 
-    step     [1, "step", chain_id, status | nil, blocks, proposal | nil, cosigns]      sequencer → peer
-    block    [height, time_ms, transactions | nil, header_hash, votes, cosigns]
-    proposal [height, time_ms, transactions, header_hash, signature]                   with the sequencer's
-    own vote answer   [1, "step", decided, certified, vote | nil, cosigns, problem | nil]       peer →
-    sequencer vote     [height, header_hash, signature] journal  [1, "journal", [height, time_ms,
-    transactions, header_hash] | nil]         validator → sequencer votes    [1, "votes", decided, [[member,
-    height, header_hash, signature] …]]        validator → validator
+    step      sequencer → peer       [1, "step", chain_id, status | nil, blocks, proposal | nil, cosigns]
+      block                          [height, time_ms, transactions | nil, header_hash, votes, cosigns]
+      proposal                       [height, time_ms, transactions, header_hash, the sequencer's own vote]
+    answer    peer → sequencer       [1, "step", decided, certified, vote | nil, cosigns, problem | nil]
+      vote                           [height, header_hash, signature]
+    journal   validator → sequencer  [1, "journal", [height, time_ms, transactions, header_hash] | nil]
+    votes     validator → validator  [1, "votes", decided, [[member, height, header_hash, signature] …]]
 
 A block's transactions are nil for a peer that voted for it: it has the batch already.
 """
