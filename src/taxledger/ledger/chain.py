@@ -1,7 +1,7 @@
 """A node's durable ledger: how blocks are executed, voted for, committed, certified and recovered.
 
-What lies where in the store is in ``chainreader.py``. Why nothing ever has to be undone (every ``write`` is one
-synced, atomic batch):
+What lies where in the store is in ``chainreader.py``. Why nothing ever has to be undone (every ``write`` is
+one synced, atomic batch):
 
 1. ``execute``: in memory only.
 2. ``journal_vote``: header hash and batch are durable *before* the vote is sent. A second vote for the height
@@ -11,7 +11,7 @@ synced, atomic batch):
 4. ``certify``: on q co-signatures the write set is folded into the stored map; only then do readers see it.
 
 A crash between any two steps leaves what opening rebuilds: the stored map is that of the newest certified
-block, and the write sets of decided blocks above it (at most ``uncertified_blocks_max``) are laid over it again.
+block; the write sets of decided blocks above it (at most ``uncertified_blocks_max``) are laid over it again.
 """
 
 from __future__ import annotations
