@@ -8,7 +8,7 @@ CODE := src tests benchmarks
 export TAXLEDGER_DATA ?= ../shared/data
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench acceptance build lock system-deps clean
+.PHONY: help demo test test-long check bench acceptance build lock system-deps clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -25,6 +25,9 @@ demo: $(READY) ## The main job: four nodes, a portfolio, verified answers (leave
 
 test: $(READY) ## All tests
 	$(BIN)/python -m pytest
+
+test-long: $(READY) ## The tests that take longer: a hundred crashes, a million records
+	$(BIN)/python -m pytest -m "slow or large"
 
 check: $(READY) ## Format, lint, strict types, architecture
 	$(BIN)/ruff format --check $(CODE)

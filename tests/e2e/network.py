@@ -249,6 +249,8 @@ class Load:
     """
 
     RECORDS = 8
+    PAUSE_S = 0.04
+    """Between two transactions of a thread: more would only take the processors from what is tested."""
 
     def __init__(self, network: RealNetwork, *members: str, threads: int = 2, first: int = 0) -> None:
         self.network = network
@@ -281,7 +283,7 @@ class Load:
     def _run(self, member: str) -> None:
         try:
             with self.network.client(member, patience_s=2.0) as client:
-                while not self._end.is_set():
+                while not self._end.wait(self.PAUSE_S):
                     self._submit(client, self._transaction())
         except BaseException as error:
             self._failure = error
