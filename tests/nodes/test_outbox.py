@@ -1,0 +1,284 @@
+"""Uploads cut off anywhere: nothing is lost, attested without its secret, or claimed twice."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import chainkit
+import pytest
+from custodykit import KEY, Custody, counts, row, state, use_stored_keys, write_cumcm
+
+from taxledger.ledger import limits
+from taxledger.ledger.crypto import Signer
+from taxledger.ledger.errors import RefusedError, UnavailableError
+from taxledger.nodes.custodian.database import Database
+from taxledger.nodes.custodian.outbox import Outbox, Receipt
+from taxledger.nodes.custodian.upload import Uploader
+from taxledger.nodes.custodian.vault import Vault
+from taxledger.nodes.sources.cumcm import CumcmSource
+
+ROWS = [row(k, date=f"{2018 + k % 2}/3/{1 + k % 28}") for k in range(60)]
+ROWS += [row(k, date=f"{2018 + k % 2}/3/{1 + k % 28}", status="作废发票") for k in range(8)]
+ROWS += [row(99, date="2019/4/1", net="-100.0", tax="-13.0")]
+EXPECTED = (69, 61, 8, 0, 0)
+
+
+@pytest.fixture
+def custody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Custody:
+    use_stored_keys(monkeypatch)
+    return Custody(tmp_path)
+
+
+def submissions(tmp_path: Path) -> int:
+    """How many an undisturbed upload of ROWS makes."""
+    folder = tmp_path / "undisturbed"
+    folder.mkdir()
+    custody = Custody(folder)
+    assert counts(custody.upload(write_cumcm(folder / "a.csv", ROWS))) == EXPECTED
+    return len(custody.ledger.submitted)
+
+
+@pytest.mark.parametrize("how", ["fail_before", "fail_after"])
+def test_a_lost_submission_or_answer_at_any_step(custody: Custody, tmp_path: Path, how: str) -> None:
+    total = submissions(tmp_path)
+    assert total == 5, "two tag keys, two years, one amendment"
+    for step in range(total):
+        folder = tmp_path / f"step{step}"
+        folder.mkdir()
+        cut = Custody(folder)
+        path = write_cumcm(folder / "a.csv", ROWS)
+        setattr(cut.ledger, how, {step})
+        with pytest.raises(UnavailableError):
+            cut.upload(path)
+        cut.reopen()
+        outcome = cut.upload(path)
+        rows, accepted, amended, duplicates, rejected = counts(outcome)
+        assert rows == EXPECTED[0]
+        assert rejected == 0
+        # What the first run made durable is brought to its end first, and then counts as a duplicate.
+        assert accepted in (0, EXPECTED[1])
+        assert (accepted + amended + duplicates) == rows
+        cut.verify()
+        assert len(state(cut)) == EXPECTED[1]
+        assert sorted(status for status, _version in state(cut)).count(2) == 8
+        assert counts(cut.upload(path)) == (69, 0, 0, 69, 0)
+
+
+def test_the_same_bytes_are_submitted_again(custody: Custody, tmp_path: Path) -> None:
+    path = write_cumcm(tmp_path / "a.csv", [row(1)])
+    custody.ledger.fail_before = {1}
+    with pytest.raises(UnavailableError):
+        custody.upload(path)
+    lost = custody.ledger.submitted[1]
+    custody.reopen()
+    outcome = custody.upload(path)
+    assert outcome.resumed == 1
+    assert custody.ledger.submitted[2] == lost
+    assert counts(outcome) == (1, 0, 0, 1, 0)
+    custody.verify()
+
+
+def test_an_expired_transaction_is_signed_anew_and_its_rows_are_the_same(
+    custody: Custody, tmp_path: Path
+) -> None:
+    path = write_cumcm(tmp_path / "a.csv", [row(1), row(2)])
+    custody.ledger.fail_before = {1}
+    with pytest.raises(UnavailableError):
+        custody.upload(path)
+    before = custody.vault.database.all("SELECT key, sealed FROM records")
+    custody.ledger.chain.time_ms += (limits.transaction_lifetime_s_max + 1) * 1_000
+    custody.reopen()
+    outcome = custody.upload(path)
+    assert outcome.resumed == 1
+    assert custody.ledger.submitted[2] != custody.ledger.submitted[1]
+    assert custody.vault.database.all("SELECT key, sealed FROM records") == before
+    assert counts(outcome) == (2, 0, 0, 2, 0)
+    custody.verify()
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_an_expired_one_that_had_counted_is_no_refusal(custody: Custody, tmp_path: Path, found: bool) -> None:
+    """Its answer was lost. Signed anew it would be refused as existing: but its records are attested."""
+    path = write_cumcm(tmp_path / "a.csv", [row(1)])
+    custody.ledger.fail_after = {1}
+    with pytest.raises(UnavailableError):
+        custody.upload(path)
+    custody.ledger.chain.time_ms += (limits.transaction_lifetime_s_max + 1) * 1_000
+    custody.reopen()
+    if not found:
+        # The node that is asked has not caught up yet: it finds the first one only later.
+        real, calls = custody.ledger.find, []
+
+        def late(id: bytes) -> Receipt | None:
+            calls.append(id)
+            return None if len(calls) == 1 else real(id)
+
+        custody.ledger.find = late  # type: ignore[method-assign]
+    outcome = custody.upload(path)
+    assert counts(outcome) == (1, 0, 0, 1, 0)
+    assert outcome.resumed_refused == 0
+    assert len(custody.ledger.submitted) == (2 if found else 3)
+    custody.verify()
+
+
+def test_two_uploads_at_once(custody: Custody, tmp_path: Path) -> None:
+    path = write_cumcm(tmp_path / "a.csv", [row(1)])
+    with custody.vault.database.exclusive(), pytest.raises(UnavailableError, match="another upload"):
+        custody.upload(path)
+    assert counts(custody.upload(path)) == (1, 1, 0, 0, 0)
+
+
+def test_a_refusal_to_take_anything_leaves_all_pending(custody: Custody, tmp_path: Path) -> None:
+    path = write_cumcm(tmp_path / "a.csv", [row(1)])
+
+    def inactive(raw: bytes) -> Receipt:
+        raise RefusedError("member_inactive", "suspended")
+
+    real, custody.ledger.submit = custody.ledger.submit, inactive  # type: ignore[method-assign]
+    with pytest.raises(RefusedError, match="member_inactive"):
+        custody.upload(path)
+    custody.ledger.submit = real  # type: ignore[method-assign]
+    assert counts(custody.upload(path)) == (1, 1, 0, 0, 0)
+    custody.verify()
+
+
+class _Stop(BaseException):
+    """As if the process ended there."""
+
+
+def stopping_write(at: int, *, after: bool) -> Any:
+    """``Database.write`` that stops at the commit of that number, before it or right after it."""
+    real, done = Database.write, itertools.count(1)
+
+    @contextmanager
+    def write(self: Database) -> Iterator[sqlite3.Connection]:
+        number = next(done)
+        if number == at and not after:
+            raise _Stop
+        with real(self) as connection:
+            yield connection
+        if number == at and after:
+            raise _Stop
+
+    return write
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_stop_at_every_commit(
+    custody: Custody, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: bool
+) -> None:
+    for at in range(1, 40):
+        folder = tmp_path / str(at)
+        folder.mkdir()
+        cut = Custody(folder)
+        path = write_cumcm(folder / "a.csv", ROWS)
+        with monkeypatch.context() as patch:
+            patch.setattr(Database, "write", stopping_write(at, after=after))
+            try:
+                cut.upload(path)
+                break
+            except _Stop:
+                pass
+        cut.reopen()
+        assert counts(cut.upload(path))[4] == 0
+        cut.verify()
+        assert counts(cut.upload(path)) == (69, 0, 0, 69, 0)
+        assert len(state(cut)) == EXPECTED[1]
+    assert 6 < at < 39, "tag keys, their results, the batch, its results"
+
+
+CHILD = """
+import os, signal, sys
+from pathlib import Path
+from taxledger.ledger.crypto import Signer
+from taxledger.nodes.custodian.upload import Uploader
+from taxledger.nodes.custodian.vault import Vault
+from taxledger.nodes.sources.cumcm import CumcmSource
+
+class Deadly:
+    left = int(sys.argv[6])
+    def submit(self, raw):
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)  # between the vault's commit and the ledger
+        self.left -= 1
+        Path(sys.argv[5]).open("ab").write(len(raw).to_bytes(4, "big") + raw)
+        from taxledger.nodes.custodian.outbox import Receipt
+        return Receipt(code=0)
+    def find(self, id):
+        return None
+
+key, chain_id = map(bytes.fromhex, sys.argv[2:4])
+vault = Vault.open(Path(sys.argv[1]), key, chain_id=chain_id, member=5)
+Uploader(vault, Signer(bytes(32)), Deadly()).upload([Path(sys.argv[4])], CumcmSource())
+"""
+
+
+@pytest.mark.parametrize("survived", [2, 4])
+def test_kill_9_between_the_vault_and_the_ledger(tmp_path: Path, survived: int) -> None:
+    """A real process, killed while it submits: every transaction it made is in the vault, with its rows."""
+    path = write_cumcm(tmp_path / "a.csv", [row(1), row(2, date="2018/1/1"), row(1, status="作废发票")])
+    chain_id, wire = bytes(16), tmp_path / "wire"
+    wire.touch()
+    arguments = [str(tmp_path / "v"), KEY.hex(), chain_id.hex(), str(path), str(wire), str(survived)]
+    process = subprocess.run([sys.executable, "-c", CHILD, *arguments], capture_output=True, timeout=60)
+    assert process.returncode == -signal.SIGKILL, process.stderr.decode()
+    vault = Vault.open(tmp_path / "v", KEY, chain_id=chain_id, member=5)
+    sent = wire.read_bytes()
+    raws = []
+    while sent:
+        size = int.from_bytes(sent[:4], "big")
+        raws.append(sent[4 : 4 + size])
+        sent = sent[4 + size :]
+    known = {raw for (raw,) in vault.database.all("SELECT raw FROM outbox WHERE raw IS NOT NULL")}
+    settled = vault.database.one("SELECT count(*) FROM outbox WHERE state = 1")
+    assert settled is not None
+    assert len(set(raws) - known) <= settled[0], "nothing was sent that the vault does not hold"
+
+    class Takes:
+        seen: list[bytes] = []  # noqa: RUF012
+
+        def submit(self, raw: bytes) -> Receipt:
+            self.seen.append(raw)
+            return Receipt(code=0)
+
+        def find(self, id: bytes) -> Receipt | None:
+            return None
+
+    outcome = Uploader(vault, Signer(bytes(32)), Takes()).upload([path], CumcmSource())
+    assert known <= set(Takes.seen), "the same bytes go again"
+    rows, accepted, amended, duplicates, rejected = counts(outcome)
+    assert rows == 3 == accepted + amended + duplicates
+    assert rejected == 0
+    assert not vault.database.all("SELECT 1 FROM outbox WHERE state = 0")
+    assert vault.database.all("SELECT status, version FROM records ORDER BY version, status") == [
+        (1, 1),
+        (1, 1),
+        (2, 2),
+    ]
+    vault.close()
+    Takes.seen.clear()
+
+
+def test_a_disk_that_is_full_is_an_error_of_ours(custody: Custody, tmp_path: Path) -> None:
+    path = write_cumcm(tmp_path / "a.csv", [row(k) for k in range(500)])
+    custody.vault.database._connection.execute("PRAGMA max_page_count = 40")
+    with pytest.raises(UnavailableError, match="full"):
+        custody.upload(path)
+    custody.vault.database._connection.execute("PRAGMA max_page_count = 100000")
+    assert counts(custody.upload(path)) == (500, 500, 0, 0, 0)
+    custody.verify()
+
+
+def test_an_outbox_counts_on_after_a_restart(custody: Custody, tmp_path: Path) -> None:
+    custody.upload(write_cumcm(tmp_path / "a.csv", [row(1)]))
+    outbox = Outbox(custody.vault, chainkit.signer(chainkit.ISSUER), custody.ledger, custody.ledger.clock)
+    assert outbox.prepare(1, "attest", b"\x93").sequence == 3
+    outbox.close()

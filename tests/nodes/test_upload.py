@@ -1,0 +1,458 @@
+"""What uploads attest: statuses, red letters, twins, conflicts, refusals; under the real rules."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import os
+import random
+import time
+from collections import Counter, defaultdict
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from custodykit import (
+    CUMCM,
+    Custody,
+    codes,
+    counts,
+    decoded_transactions,
+    row,
+    state,
+    tags_of,
+    unpacked,
+    use_stored_keys,
+    write_cumcm,
+)
+
+from taxledger.ledger import limits
+from taxledger.ledger.errors import FormatError
+from taxledger.nodes.custodian.report import write_report
+
+needs_data = pytest.mark.skipif(not CUMCM.is_dir(), reason="TAXLEDGER_DATA has no cumcm2020c")
+
+VALID, VOIDED, REVERSED = 1, 2, 3
+
+
+@pytest.fixture
+def custody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Custody:
+    use_stored_keys(monkeypatch)
+    return Custody(tmp_path)
+
+
+def test_a_row_again_is_a_duplicate_and_a_voided_one_an_amendment(custody: Custody, tmp_path: Path) -> None:
+    first = write_cumcm(tmp_path / "a.csv", [row(1), row(1), row(2), row(3, status=" 作废发票")])
+    assert counts(custody.upload(first)) == (4, 3, 0, 1, 0)
+    second = write_cumcm(
+        tmp_path / "b.csv", [row(1, status="作废发票"), row("0002"), row(3, status="作废发票")]
+    )
+    assert counts(custody.upload(second)) == (3, 0, 1, 2, 0)
+    custody.verify()
+    assert state(custody, number="1") == [(VOIDED, 2)]
+    assert state(custody, number="3") == [(VOIDED, 1)]
+    # Never back: a row equal to an older version is a duplicate, one that never was is rejected.
+    back = custody.upload(first, write_cumcm(tmp_path / "c.csv", [row(3)]))
+    assert counts(back) == (5, 0, 0, 4, 1)
+    assert codes(back) == [(2, "status_backwards")]
+    custody.verify()
+
+
+def test_valid_then_voided_in_one_upload_is_one_record_and_one_amendment(
+    custody: Custody, tmp_path: Path
+) -> None:
+    path = write_cumcm(tmp_path / "a.csv", [row(1), row(1, status="作废发票"), row(1)])
+    assert counts(custody.upload(path)) == (3, 1, 1, 1, 0)
+    assert state(custody) == [(VOIDED, 2)]
+    assert [each[1] for each in decoded_transactions(custody)] == ["tag_key", "attest", "amend"]
+    custody.verify()
+    assert counts(custody.upload(path)) == (3, 0, 0, 3, 0)
+
+
+def test_a_red_letter_reverses_its_original_in_the_same_upload(custody: Custody, tmp_path: Path) -> None:
+    rows = [
+        row(1, date="2019/1/5"),
+        row(2, date="2019/2/5"),
+        row(3, date="2019/4/5"),
+        row(4, date="2019/3/1", net="-100.0", tax="-13.0"),
+        row(5, date="2019/3/2", net="-100.0", tax="-13.0", party="B2"),
+    ]
+    outcome = custody.upload(write_cumcm(tmp_path / "a.csv", rows))
+    assert counts(outcome) == (5, 5, 0, 0, 0)
+    assert state(custody, number="2") == [(REVERSED, 1)], (
+        "the latest earlier one, attested as reversed directly"
+    )
+    assert state(custody, number="1") == state(custody, number="3") == [(VALID, 1)]
+    assert state(custody, number="4") == [(VALID, 1)]
+    assert codes(outcome, "warnings") == [(6, "original_not_found")]
+    assert [each[1] for each in decoded_transactions(custody)] == ["tag_key", "attest"]
+    custody.verify()
+    assert counts(custody.upload(tmp_path / "a.csv")) == (5, 0, 0, 5, 0)
+
+
+def test_a_red_letter_reverses_an_original_of_an_earlier_upload_and_year(
+    custody: Custody, tmp_path: Path
+) -> None:
+    custody.upload(write_cumcm(tmp_path / "a.csv", [row(1, date="2018/12/30"), row(2, net="5.0")]))
+    red = row(7, date="2019/1/2", net="-100.0", tax="-13.0")
+    outcome = custody.upload(write_cumcm(tmp_path / "b.csv", [red]))
+    assert counts(outcome) == (1, 1, 0, 0, 0)
+    assert codes(outcome, "warnings") == []
+    assert state(custody, number="1") == [(REVERSED, 2)]
+    operations = decoded_transactions(custody)
+    assert operations[-1][1] == "amend"
+    assert operations[-1][3][0][6] == 3, "reason: reversed by a red letter"
+    custody.verify()
+    # A second red letter finds it taken. A reversed record can still be voided; a valid row is a duplicate.
+    third = write_cumcm(
+        tmp_path / "c.csv",
+        [
+            row(8, date="2019/1/3", net="-100.0", tax="-13.0"),
+            row(1, date="2018/12/30"),
+            row(1, date="2018/12/30", status="作废发票"),
+        ],
+    )
+    outcome = custody.upload(third)
+    assert counts(outcome) == (3, 1, 1, 1, 0)
+    assert codes(outcome, "warnings") == [(2, "original_not_found")]
+    assert state(custody, number="1") == [(VOIDED, 3)]
+    custody.verify()
+
+
+def test_an_original_that_comes_after_its_red_letter_is_found_then(custody: Custody, tmp_path: Path) -> None:
+    red = row(7, date="2019/3/2", net="-100.0", tax="-13.0")
+    assert codes(custody.upload(write_cumcm(tmp_path / "a.csv", [red])), "warnings") == [
+        (2, "original_not_found")
+    ]
+    outcome = custody.upload(
+        write_cumcm(tmp_path / "b.csv", [row(1, date="2019/3/1"), row(2, date="2019/3/3")])
+    )
+    assert codes(outcome, "warnings") == []
+    assert state(custody, number="1") == [(REVERSED, 1)]
+    assert state(custody, number="2") == [(VALID, 1)]
+    later = custody.upload(write_cumcm(tmp_path / "c.csv", [row(3, date="2019/2/1")]))
+    assert counts(later) == (1, 1, 0, 0, 0)
+    assert state(custody, number="3") == [(VALID, 1)], "the red letter has taken its one"
+    custody.verify()
+
+
+def test_the_order_of_rows_does_not_change_what_is_reversed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_stored_keys(monkeypatch)
+    seed = int(os.environ.get("TAXLEDGER_SEED", "7"))
+    print("seed", seed)
+    source = random.Random(seed)
+    rows = [row(n, date=f"2019/{1 + n % 3}/{1 + n % 27}", party=f"B{n % 2}") for n in range(20)]
+    rows += [
+        row(n, date=f"2019/{1 + n % 3}/{1 + n % 27}", party=f"B{n % 2}", net="-100.0", tax="-13.0")
+        for n in range(100, 112)
+    ]
+    seen = set()
+    for number in range(4):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        custody = Custody(folder)
+        source.shuffle(rows)
+        custody.upload(write_cumcm(folder / "a.csv", rows))
+        reversed_ = [n for n in range(20) if state(custody, number=str(n)) == [(REVERSED, 1)]]
+        assert reversed_
+        seen.add(tuple(reversed_))
+    assert len(seen) == 1
+
+
+def test_odd_rows_are_attested_with_a_warning(custody: Custody, tmp_path: Path) -> None:
+    rows = [
+        row(1),
+        row(1, party="B9"),
+        row(2, gross="112.99"),
+        row(1, enterprise="E2"),
+        row(3, net="0.1", tax="0.2", gross="0.30"),
+    ]
+    outcome = custody.upload(write_cumcm(tmp_path / "a.csv", rows))
+    assert counts(outcome) == (5, 5, 0, 0, 0)
+    assert codes(outcome, "warnings") == [(3, "twin"), (4, "amounts_differ"), (5, "twin")]
+    # Also across uploads, for purchases, and never between the seller's and the buyer's copy of one invoice.
+    later = custody.upload(
+        write_cumcm(tmp_path / "b.csv", [row(1, enterprise="E3"), row(2, enterprise="E3")]),
+        write_cumcm(tmp_path / "c.csv", [row(1, enterprise="E4")], purchases=True),
+        write_cumcm(tmp_path / "d.csv", [row(1, enterprise="E5")], purchases=True),
+    )
+    # Line 3 of b.csv has another gross, so it is another invoice.
+    assert [len(each.warnings) for each in later.files] == [1, 0, 1]
+    assert codes(later, "warnings") == [(2, "twin"), (2, "twin")]
+    marks = [value.fingerprint for value in custody.ledger.records().values()]
+    assert sum(each is None for each in marks) == 2, "purchases have no fingerprint on the ledger"
+    custody.verify()
+
+
+def test_bad_rows_are_reported_and_the_rest_goes_on(custody: Custody, tmp_path: Path) -> None:
+    rows = [
+        row(1),
+        row("1x"),
+        row(2, date="2019/2/30"),
+        row(3, net="1e3", gross="1013"),
+        row(4, net="0.001", gross="13.001"),
+        row(5, status="unknown"),
+        row(6, enterprise="X"),
+        row(7, party=""),
+        row(8, date="1816/1/1"),
+        row(9)[:-1],
+        row(10),
+    ]
+    path = write_cumcm(tmp_path / "a.csv", rows)
+    outcome = custody.upload(path)
+    assert counts(outcome) == (11, 2, 0, 0, 9)
+    assert [code for _line, code in codes(outcome)] == [
+        "number_malformed", "date_malformed", "money_malformed", "money_inexact", "status_unknown",
+        "subject_malformed", "text_missing", "year_out_of_range", "columns_differ",
+    ]  # fmt: skip
+    custody.verify()
+    report = tmp_path / "report.csv"
+    write_report(report, outcome.files)
+    with report.open(encoding="utf-8-sig", newline="") as text:
+        lines = list(csv.reader(text))
+    assert lines[0] == ["file", "line", "result", "code", "column", "found", "expected", "expected_zh"]
+    assert len(lines) == 2 + 9
+    assert lines[2][1:6] == ["3", "rejected 拒绝", "number_malformed", "发票号码", "1x"]
+    assert all(each[6] and each[7] for each in lines[2:])
+
+
+def test_no_cell_of_a_report_becomes_a_formula(custody: Custody, tmp_path: Path) -> None:
+    outcome = custody.upload(write_cumcm(tmp_path / "a.csv", [row("=cmd()"), row("-x"), row("-5")]))
+    write_report(tmp_path / "r.csv", outcome.files)
+    with (tmp_path / "r.csv").open(encoding="utf-8-sig", newline="") as text:
+        assert [each[5] for each in list(csv.reader(text))[2:]] == ["'=cmd()", "'-x", "-5"]
+
+
+def test_a_file_that_is_none_costs_only_itself(custody: Custody, tmp_path: Path) -> None:
+    good = write_cumcm(tmp_path / "a.csv", [row(1)])
+    bad = tmp_path / "b.csv"
+    bad.write_bytes("企业代号,x\n".encode("gb18030"))
+    outcome = custody.upload(tmp_path / "absent.csv", bad, good)
+    assert counts(outcome) == (1, 1, 0, 0, 0)
+    assert "can't be read" in (outcome.files[0].error or "")
+    assert "expected the columns" in (outcome.files[1].error or "")
+    assert not outcome.complete
+
+
+def test_submissions_are_sorted_over_all_enterprises_and_within_limits(
+    custody: Custody, tmp_path: Path
+) -> None:
+    paths = [
+        write_cumcm(
+            tmp_path / f"{n}.csv",
+            [row(k, date=f"2019/{1 + k % 12}/3", enterprise=f"E{n}") for k in range(700)],
+        )
+        for n in range(1, 4)
+    ]
+    assert counts(custody.upload(*paths)) == (2100, 2100, 0, 0, 0)
+    attests = [each for each in decoded_transactions(custody) if each[1] == "attest"]
+    assert len(attests) == 3
+    assert all(len(leaf) <= limits.leaf_bytes_max for leaf in custody.ledger.submitted)
+    entries = [
+        (group[0], group[1], group[3], group[4][at : at + 16])
+        for each in attests
+        for group in each[5]
+        for at in range(0, len(group[4]), 64)
+    ]
+    sizes = [sum(len(group[4]) // 64 for group in each[5]) for each in attests]
+    assert max(sizes) <= limits.attest_entries_max
+    assert entries == sorted(entries)
+    tags = {
+        tag
+        for subject in ("cumcm:E1", "cumcm:E2", "cumcm:E3")
+        for tag in tags_of(custody.vault, subject).values()
+    }
+    assert {entry[0] for entry in entries} == tags
+    custody.verify()
+
+
+def test_one_group_may_fill_a_transaction(custody: Custody, tmp_path: Path) -> None:
+    custody.upload(write_cumcm(tmp_path / "a.csv", [row(k) for k in range(1500)]))
+    attests = [each for each in decoded_transactions(custody) if each[1] == "attest"]
+    assert [len(each[5]) for each in attests] == [1, 1]
+    assert len(attests[0][5][0][4]) // 64 > 1_000
+    custody.verify()
+
+
+def test_batches_give_what_one_batch_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_stored_keys(monkeypatch)
+    rows = [row(k % 30, status="作废发票" if k > 35 else "有效发票") for k in range(40)]
+    rows += [
+        row(99, date="2019/5/1", net="-100.0", tax="-13.0"),
+        row(99, date="2019/5/1", net="-100.0", tax="-13.0"),
+    ]
+    results = []
+    for size in (1_000, 1):
+        folder = tmp_path / str(size)
+        folder.mkdir()
+        custody = Custody(folder)
+        paths = [write_cumcm(folder / f"{n}.csv", rows[n * 6 : n * 6 + 6]) for n in range(7)]
+        outcome = custody.upload(*paths, batch_records=size)
+        custody.verify()
+        results.append((counts(outcome), Counter(status for status, _version in state(custody))))
+    assert results[0] == results[1]
+    assert results[0][0] == (42, 31, 4, 7, 0)
+
+
+def test_a_dry_run_says_the_same_and_changes_nothing(custody: Custody, tmp_path: Path) -> None:
+    custody.upload(write_cumcm(tmp_path / "a.csv", [row(1), row(2)]))
+    before = [
+        custody.vault.database.all(f"SELECT * FROM {table}") for table in ("records", "outbox", "years")
+    ]
+    submitted = len(custody.ledger.submitted)
+    path = write_cumcm(
+        tmp_path / "b.csv",
+        [
+            row(1),
+            row(2, status="作废发票"),
+            row(3, date="2020/1/1"),
+            row("x"),
+            row(1, party="B5"),
+            row(1, party="B5"),
+        ],
+    )
+    dry = custody.upload(path, dry_run=True, through="2020-06-30")
+    assert dry.dry_run
+    assert [
+        custody.vault.database.all(f"SELECT * FROM {table}") for table in ("records", "outbox", "years")
+    ] == before
+    assert len(custody.ledger.submitted) == submitted
+    real = custody.upload(path, through="2020-06-30")
+    assert counts(dry) == counts(real) == (6, 2, 1, 2, 1)
+    assert [each.as_dict() for each in dry.files] == [each.as_dict() for each in real.files]
+
+
+def test_attested_through_moves_last_and_only_when_it_is_true(custody: Custody, tmp_path: Path) -> None:
+    good, bad = write_cumcm(tmp_path / "a.csv", [row(1)]), write_cumcm(tmp_path / "b.csv", [row("x")])
+    assert custody.upload(bad, through="2019-12-31").through is None
+    outcome = custody.upload(good, through="2019-12-31")
+    assert outcome.through == "2019-12-31"
+    last = decoded_transactions(custody)[-1]
+    assert last[1:] == ["attest", 5, 2019, "2019-12-31", []]
+    again = custody.upload(good, through="2019-12-31")
+    assert again.through is None
+    assert again.notes == ["attested through stays at 2019-12-31"]
+    assert custody.upload(good, through="2020-01-31").through == "2020-01-31", (
+        "a year without records gets a key too"
+    )
+    with pytest.raises(FormatError, match="expected a date"):
+        custody.upload(good, through="2019-02-30")
+
+
+def test_control_totals_are_the_files_own(custody: Custody, tmp_path: Path) -> None:
+    rows = [
+        row(1, net="1.10", tax="0.13"),
+        row(1, net="1.10", tax="0.13"),
+        row(2, status="作废发票"),
+        row("x"),
+    ]
+    outcome = custody.upload(write_cumcm(tmp_path / "a.csv", rows))
+    assert outcome.files[0].control_totals() == [
+        {"direction": "sale", "status": "valid", "count": 2, "net": 220, "tax": 26, "gross": 246},
+        {"direction": "sale", "status": "voided", "count": 1, "net": 10000, "tax": 1300, "gross": 11300},
+    ]
+
+
+def test_rows_of_a_refused_transaction_are_never_claimed(custody: Custody, tmp_path: Path) -> None:
+    path = write_cumcm(tmp_path / "a.csv", [row(1), row(1), row(2)])
+    custody.ledger.refuse = {"attest": 3}
+    outcome = custody.upload(path)
+    assert counts(outcome) == (3, 0, 0, 0, 3)
+    assert {code for _line, code in codes(outcome)} == {"ledger_refused"}
+    assert outcome.refused == [("attest", 3)]
+    custody.verify()
+    custody.ledger.refuse = {}
+    assert counts(custody.upload(path)) == (3, 2, 0, 1, 0), "they come again when the reason is gone"
+    custody.verify()
+    # A refused amendment leaves the first version, also in the vault.
+    void = write_cumcm(tmp_path / "b.csv", [row(1, status="作废发票")])
+    custody.ledger.refuse = {"amend": 10}
+    assert counts(custody.upload(void)) == (1, 0, 0, 0, 1)
+    custody.verify()
+    custody.ledger.refuse = {}
+    assert counts(custody.upload(void)) == (1, 0, 1, 0, 0)
+    assert state(custody, number="1") == [(VOIDED, 2)]
+    custody.verify()
+
+
+def test_a_refused_tag_key_stops_the_upload(custody: Custody, tmp_path: Path) -> None:
+    from taxledger.ledger.errors import RefusedError
+
+    path = write_cumcm(tmp_path / "a.csv", [row(1)])
+    custody.ledger.refuse = {"tag_key": 12}
+    with pytest.raises(RefusedError, match="tag key"):
+        custody.upload(path)
+    assert custody.vault.years() == []
+    custody.ledger.refuse = {}
+    assert counts(custody.upload(path)) == (1, 1, 0, 0, 0)
+    custody.verify()
+
+
+@needs_data
+def test_real_enterprises(custody: Custody, tmp_path: Path) -> None:
+    started = time.process_time()
+    names = ("f1_input/E22", "f1_output/E22", "f1_output/E27", "f2_output/E160")
+    paths = [CUMCM / f"{name}.csv.gz" for name in names]
+    lines = unpacked(CUMCM / "f1_input" / "E13.csv.gz").splitlines()
+    odd = next(number for number, line in enumerate(lines) if ",37295688," in line)
+    part = tmp_path / "f1_input" / "E13.csv.gz"
+    part.parent.mkdir()
+    part.write_bytes(gzip.compress("\n".join([lines[0], *lines[odd - 50 : odd + 50]]).encode("utf-8-sig")))
+    paths.append(part)
+    # An independent count straight from the text.
+    seen: dict[tuple[object, ...], set[str]] = defaultdict(set)
+    twins: set[tuple[object, ...]] = set()
+    expected: Counter[str] = Counter()
+    sums: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
+    for path in paths:
+        for line in unpacked(path).splitlines()[1:]:
+            _index, who, number, date, party, net, tax, gross, status = line.split(",")
+            amounts = tuple(map(Decimal, (net, tax, gross)))
+            key = (path.parent.name[3:], who, int(number), date, party, *amounts)
+            word = status.strip()
+            expected["rows"] += 1
+            if not seen[key]:
+                twin = (*key[:1], *key[2:4], *amounts)
+                expected["twins"] += twin in twins
+                twins.add(twin)
+            expected["duplicates" if word in seen[key] else "amended" if seen[key] else "accepted"] += 1
+            seen[key].add(word)
+            if word == "有效发票":
+                sums[who, path.parent.name[3:]] += amounts[2]
+    outcome = custody.upload(*paths)
+    assert counts(outcome) == tuple(
+        expected[name] for name in ("rows", "accepted", "amended", "duplicates", "rejected")
+    )
+    assert outcome.sum("amended") == 3
+    warned = Counter(code for _line, code in codes(outcome, "warnings"))
+    assert warned["twin"] == expected["twins"] > 380
+    assert warned["amounts_differ"] == 2
+    for each in outcome.files:
+        who, side = Path(each.file).name.split(".")[0], Path(each.file).parent.name[3:]
+        total = sum(line["gross"] for line in each.control_totals() if line["status"] == "valid")
+        assert Decimal(total) / 100 == sums[who, side]
+    custody.verify()
+    again = custody.upload(*paths)
+    assert counts(again) == (expected["rows"], 0, 0, expected["rows"], 0)
+    print(
+        f"{(time.process_time() - started) / expected['rows'] * 1e6:.0f} µs a row, twice, with ledger and checks"
+    )
+
+
+@needs_data
+def test_leading_zeros_are_the_same_invoices(custody: Custody, tmp_path: Path) -> None:
+    other = CUMCM / "f1_input_leading_zeros" / "E14.csv.gz"
+    some = unpacked(other).splitlines()[:800]
+    numbers = {int(line.split(",")[1]) for line in some[1:]}
+    lines = unpacked(CUMCM / "f1_input" / "E14.csv.gz").splitlines()
+    first = tmp_path / "first.csv"
+    first.write_text(
+        "\n".join([lines[0], *(line for line in lines[1:] if int(line.split(",")[2]) in numbers)])
+    )
+    attested = counts(custody.upload(first))[1]
+    assert attested >= 799
+    second = tmp_path / "second.csv"
+    second.write_text("\n".join(some))
+    assert counts(custody.upload(second)) == (799, 0, 0, 799, 0)
