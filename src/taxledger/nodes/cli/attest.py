@@ -1,4 +1,4 @@
-"""``taxledger attest | amend | revoke``: what an issuer states, changes and takes back."""
+"""``taxledger attest``: every new row of an issuer's files becomes an attestation."""
 
 from __future__ import annotations
 
@@ -96,9 +96,11 @@ def upload_files(
     quiet: bool = False,
 ) -> UploadOutcome:
     """Attest files through the home's node; see ``custodian.upload.Uploader.upload`` for the errors."""
-    from taxledger.nodes.cli.submitting import open_desk
-    from taxledger.nodes.custodian.upload import Uploader
-
+    try:
+        from taxledger.nodes.cli.submitting import open_desk
+        from taxledger.nodes.custodian.upload import Uploader
+    except ModuleNotFoundError as error:
+        raise missing_package(error.name) from error
     with open_desk(open_home(home_path)) as desk, _progress_bar(files, quiet=quiet) as show:
         uploader = Uploader(desk.vault, desk.signer, desk.submitter, progress=show)
         return uploader.upload(files, source, through=through, dry_run=dry_run)
@@ -134,10 +136,7 @@ def attest(
     Example: taxledger attest --home net/tax --source cumcm f1_input/*.csv.gz --report rejected.csv
     """
     opened = open_source(source, mapping=mapping, subject=subject, kind=kind)
-    try:
-        outcome = upload_files(home, opened, files, through=through, dry_run=dry_run, quiet=as_json)
-    except ModuleNotFoundError as error:
-        raise missing_package(error.name) from error
+    outcome = upload_files(home, opened, files, through=through, dry_run=dry_run, quiet=as_json)
     if report is not None:
         from taxledger.nodes.custodian.report import write_report
 
@@ -210,5 +209,5 @@ def _sum_totals(outcome: UploadOutcome) -> list[dict[str, Any]]:
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands of an issuer."""
+    """Add the command."""
     app.command()(attest)

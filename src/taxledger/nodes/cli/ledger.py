@@ -33,7 +33,13 @@ if TYPE_CHECKING:
 
 __all__ = ["audit_path", "parse_record_key", "register"]
 
-_REASONS = {1: "correction", 2: "voided by the parties", 3: "red letter", 4: "attested in error", 5: "other"}
+_REASONS = {
+    1: "correction",
+    2: "voided by the parties",
+    3: "reversed by a red letter",
+    4: "attested in error",
+    5: "other",
+}
 
 
 def parse_record_key(text: str) -> bytes:
@@ -240,8 +246,9 @@ def _print_report(report: AuditReport, differences: list[str], *, holds: bool) -
     for each in report.verdicts:
         if each.failure:
             say(f"{each.name}, height {each.failure.height}: {each.failure.message}")
-            say(f"  expected {each.failure.expected}")
-            say(f"  got      {each.failure.got}")
+            if each.failure.expected is not None or each.failure.got is not None:
+                say(f"  expected {each.failure.expected}")
+                say(f"  got      {each.failure.got}")
     for text in differences:
         say(text)
     verdict = "everything holds" if holds else "NOT in order"
@@ -272,6 +279,7 @@ def show(
         changes = client.history(record)
     if not changes:
         raise InputError("no record with this key is on the ledger")
+    words = _words(opened, record)
     rows = [
         {
             "version": each.version,
@@ -281,6 +289,7 @@ def show(
             "time_ms": each.time_ms,
             "height": each.height,
             "reason": _REASONS.get(each.reason or 0),
+            **words.get((each.operation, each.version), {}),
             "transaction": each.transaction.hex(),
         }
         for each in changes
@@ -298,13 +307,35 @@ def show(
                 row["by"],
                 f"{datetime.datetime.fromtimestamp(each.time_ms / 1_000, datetime.UTC):%Y-%m-%d %H:%M:%SZ}",
                 row["height"],
-                row["reason"] or "",
+                row.get("text") or row["reason"] or row.get("source") or "",
                 row["transaction"],
             )
             for row, each in zip(rows, changes, strict=True)
         ],
         right=(0, 5),
     )
+
+
+def _words(home: Home, key: bytes) -> dict[tuple[str, int], dict[str, str]]:
+    """What the home's vault knows of each step, by operation and version: reason in words, file and line."""
+    if not home.vault_path.exists():
+        return {}
+    from taxledger.ledger.genesis import chain_id
+    from taxledger.nodes.custodian.amend import record_history
+    from taxledger.nodes.custodian.vault import Vault
+
+    vault = Vault.open(
+        home.vault_path, home.key("vault"), chain_id=chain_id(home.genesis()), member=home.config.number
+    )
+    try:
+        history = record_history(vault, key)
+    finally:
+        vault.close()
+    found = {}
+    for step in history.steps if history else ():
+        said = {"text": step.reason or "", "source": f"{step.file}:{step.line}" if step.file else ""}
+        found[step.operation, step.version] = {name: value for name, value in said.items() if value}
+    return found
 
 
 def register(app: typer.Typer) -> None:

@@ -18,7 +18,7 @@ import typer
 
 from taxledger import __version__
 from taxledger.ledger.errors import InputError, TaxledgerError
-from taxledger.nodes.cli import attest, demo, evidence, ledger, network
+from taxledger.nodes.cli import attest, change, demo, evidence, ledger, network
 from taxledger.nodes.cli.output import note
 
 __all__ = ["app", "main", "run"]
@@ -35,6 +35,7 @@ app = typer.Typer(
 )
 network.register(app)
 attest.register(app)
+change.register(app)
 evidence.register(app)
 ledger.register(app)
 demo.register(app)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import importlib.util
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -148,7 +149,7 @@ def _row(facts: NodeFacts) -> tuple[object, ...]:
 def require_node_packages() -> None:
     """Say what to install before a supervisor starts nodes that can't start."""
     for package in ("plyvel", "fastapi", "uvicorn", "aiohttp"):
-        if importlib.util.find_spec(package) is None:
+        if sys.modules.get(package, package) is None or importlib.util.find_spec(package) is None:
             raise missing_package(package)
 
 

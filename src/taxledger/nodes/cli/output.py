@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import json
 import re
+import socket
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -163,11 +164,23 @@ def open_home(path: Path) -> Home:
 
 
 def connect(home: Home) -> Client:
-    """A client of this home's own node, that verifies under this home's policy."""
+    """A client of this home's own node, that verifies under this home's policy.
+
+    Raises:
+        UnavailableError: the node does not run.
+    """
     from taxledger.api.client import Client
     from taxledger.ledger.policy import decode_policy
+    from taxledger.nodes.home import host_port
 
     access = home.client()
+    try:
+        # Once, at the start: a node that does not run is said at once; one that restarts later is waited for.
+        socket.create_connection(host_port(access.url), timeout=5).close()
+    except OSError as error:
+        raise UnavailableError(
+            f"the node of {home.config.name} does not answer at {access.url}: does the network run?"
+        ) from error
     return Client(access.url, access.key, decode_policy(home.policy()))
 
 
