@@ -36,7 +36,7 @@ FAST = ApiSettings(submit_timeout_s=1.0, keepalive_s=0.05, send_timeout_s=2.0, s
 
 def make_chain() -> chainkit.TestChain:
     """A chain of now, so that its certificates are fresh."""
-    return chainkit.TestChain(chainkit.make_genesis(time_ms=int(time.time() - 600) * 1_000))
+    return chainkit.TestChain(chainkit.make_genesis(time_ms=int(time.time() - 120) * 1_000))
 
 
 def record(rid: int, tag: int = 1, month: int = 3) -> bytes:
@@ -106,8 +106,8 @@ class FakeNode:
             member="v1", number=1, role="sequencer", network=self.chain.genesis.network,
             chain_id=self.chain.chain_id.hex(), engine="embedded", height=header.height, size=header.size,
             log_root=block.executed.tip.frontier.root, state_root=header.state_root,
-            certified_time_ms=header.time_ms, cosigned_time_ms=header.time_ms + 1_000, writes="ok", reason=None,
-            uncertified_blocks=len(self.chain.blocks) - self.certified, ready=self.ready,
+            certified_time_ms=header.time_ms, cosigned_time_ms=header.time_ms + 1_000, writes="ok",
+            reason=None, uncertified_blocks=len(self.chain.blocks) - self.certified, ready=self.ready,
         )  # fmt: skip
 
     async def checkpoint(self) -> bytes:

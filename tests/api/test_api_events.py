@@ -1,4 +1,4 @@
-"""Events: made from the ledger alone; streamed by a real server without a gap, across its restarts, to its end."""
+"""Events: made from the ledger alone; streamed by a real server, without a gap across its restarts."""
 
 from __future__ import annotations
 
@@ -34,9 +34,7 @@ def all_events(chain: chainkit.TestChain) -> list[Event]:
 
 def events_of(block: chainkit.Block) -> list[Event]:
     executed = block.executed
-    return events_of_block(
-        executed.header.height, executed.header.time_ms, executed.leaves, executed.results
-    )
+    return events_of_block(executed.header.height, executed.header.time_ms, executed.leaves, executed.results)
 
 
 # --- pure -----------------------------------------------------------------------------------
@@ -191,15 +189,18 @@ async def test_from_the_start_from_the_middle_and_from_now(
 async def test_only_certified_blocks_are_streamed(
     node: FakeNode, keys: Keys, chain: chainkit.TestChain
 ) -> None:
-    async with serving(node, keys) as server, client_of(server, node, keys) as client:
-        async with contextlib.aclosing(client.events()) as stream:
-            waiting = asyncio.create_task(take(stream, 1))
-            await asyncio.sleep(0.15)
-            chain.add(chain.sign(revoke(record(1), 1)))
-            await asyncio.sleep(0.15)
-            assert not waiting.done()
-            await node.certify()
-            assert (await waiting)[0].subject == record(1).hex()
+    async with (
+        serving(node, keys) as server,
+        client_of(server, node, keys) as client,
+        contextlib.aclosing(client.events()) as stream,
+    ):
+        waiting = asyncio.create_task(take(stream, 1))
+        await asyncio.sleep(0.15)
+        chain.add(chain.sign(revoke(record(1), 1)))
+        await asyncio.sleep(0.15)
+        assert not waiting.done()
+        await node.certify()
+        assert (await waiting)[0].subject == record(1).hex()
 
 
 async def test_without_a_gap_across_restarts_of_the_node(
@@ -217,9 +218,11 @@ async def test_without_a_gap_across_restarts_of_the_node(
             return [next(stream) for _ in range(6 + 2 * 24)]
 
     async def follow() -> list[Event]:
-        async with AsyncClient(url, keys.tokens["read"], policy, retries=QUICK) as client:
-            async with contextlib.aclosing(client.events(EventId.parse("0"))) as stream:
-                return await take(stream, 6 + 2 * 24)
+        async with (
+            AsyncClient(url, keys.tokens["read"], policy, retries=QUICK) as client,
+            contextlib.aclosing(client.events(EventId.parse("0"))) as stream,
+        ):
+            return await take(stream, 6 + 2 * 24)
 
     followers = [asyncio.create_task(follow()), asyncio.create_task(asyncio.to_thread(follow_sync))]
     for run in range(4):
@@ -238,16 +241,15 @@ async def test_without_a_gap_across_restarts_of_the_node(
 
 async def test_the_server_ends_at_once_with_streams_open(node: FakeNode, keys: Keys) -> None:
     settings = ApiSettings(keepalive_s=60.0)
-    async with httpx.AsyncClient(headers=keys.header()) as http:
-        async with contextlib.AsyncExitStack() as stack:
-            server = await stack.enter_async_context(serving(node, keys, settings=settings))
-            response = await stack.enter_async_context(http.stream("GET", f"{url_of(server)}/v1/events"))
-            pieces = response.aiter_bytes()
-            assert b"id: 4\n" in await anext(pieces)
-            begun = time.monotonic()
-            server.should_exit = True
-            assert [piece async for piece in pieces] == []  # a whole answer, not a cut one
-            assert time.monotonic() - begun < 3
+    async with httpx.AsyncClient(headers=keys.header()) as http, contextlib.AsyncExitStack() as stack:
+        server = await stack.enter_async_context(serving(node, keys, settings=settings))
+        response = await stack.enter_async_context(http.stream("GET", f"{url_of(server)}/v1/events"))
+        pieces = response.aiter_bytes()
+        assert b"id: 4\n" in await anext(pieces)
+        begun = time.monotonic()
+        server.should_exit = True
+        assert [piece async for piece in pieces] == []  # a whole answer, not a cut one
+        assert time.monotonic() - begun < 3
 
 
 async def test_a_stopping_node_ends_its_streams(node: FakeNode, keys: Keys) -> None:
@@ -260,12 +262,15 @@ async def test_a_stopping_node_ends_its_streams(node: FakeNode, keys: Keys) -> N
 async def test_an_id_that_is_not_reached_yet_is_waited_for(node: FakeNode, keys: Keys) -> None:
     """A consumer of a node that is ahead resumes at one that is behind: nothing comes twice."""
     chain = node.chain
-    async with serving(node, keys) as server, client_of(server, node, keys) as client:
-        async with contextlib.aclosing(client.events(EventId.parse("5-0"))) as stream:
-            waiting = asyncio.create_task(take(stream, 1))
-            await asyncio.sleep(0.2)
-            await node.grow(chain.sign(revoke(record(1), 1)))
-            assert [str(event.id) for event in await waiting] == ["5-1"]
+    async with (
+        serving(node, keys) as server,
+        client_of(server, node, keys) as client,
+        contextlib.aclosing(client.events(EventId.parse("5-0"))) as stream,
+    ):
+        waiting = asyncio.create_task(take(stream, 1))
+        await asyncio.sleep(0.2)
+        await node.grow(chain.sign(revoke(record(1), 1)))
+        assert [str(event.id) for event in await waiting] == ["5-1"]
 
 
 async def test_streams_are_counted(node: FakeNode, keys: Keys) -> None:
@@ -306,10 +311,12 @@ async def test_a_consumer_that_takes_nothing_is_cut_off(node: FakeNode, keys: Ke
     async with serving(node, keys, settings=settings) as server:
         with socket.create_connection(("127.0.0.1", server.bound_port)) as silent:
             silent.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-            authorization = keys.header()["Authorization"]
-            silent.sendall(
-                f"GET /v1/events?after=0 HTTP/1.1\r\nHost: x\r\nAuthorization: {authorization}\r\n\r\n".encode()
-            )
+            lines = [
+                "GET /v1/events?after=0 HTTP/1.1",
+                "Host: x",
+                f"Authorization: Bearer {keys.tokens['read']}",
+            ]
+            silent.sendall("\r\n".join([*lines, "", ""]).encode())
             async with httpx.AsyncClient(headers=keys.header()) as http, asyncio.timeout(20):
                 await asyncio.sleep(0.1)
                 while True:
@@ -317,5 +324,3 @@ async def test_a_consumer_that_takes_nothing_is_cut_off(node: FakeNode, keys: Ke
                         if response.status_code == 200:
                             break
                     await asyncio.sleep(0.05)
-
-

@@ -23,7 +23,10 @@ async def test_a_repetition_gets_the_first_answer(http: httpx.AsyncClient, node:
     again = await http.post("/v1/dossiers", json=ASKED, headers=sent)
     assert (again.status_code, again.content) == (200, first.content)
     assert again.headers["content-type"] == first.headers["content-type"]
-    assert (first.headers.get("idempotency-replayed"), again.headers["idempotency-replayed"]) == (None, "true")
+    assert (first.headers.get("idempotency-replayed"), again.headers["idempotency-replayed"]) == (
+        None,
+        "true",
+    )
     other = await http.post("/v1/dossiers", json=ASKED | {"issuer": 6}, headers=sent)
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_mismatch")
     assert (await http.post("/v1/dossiers", json=ASKED, headers={"Idempotency-Key": "b"})).content == b"newer"
@@ -47,9 +50,7 @@ async def test_repetitions_wait_for_the_one_under_way(http: httpx.AsyncClient, n
     raw = node.chain.sign(chainkit.attest(chainkit.group(71)))
     sent = {"Idempotency-Key": "a", "Content-Type": "application/cose"}
     node.gate.clear()
-    asked = [
-        asyncio.create_task(http.post("/v1/transactions", content=raw, headers=sent)) for _ in range(3)
-    ]
+    asked = [asyncio.create_task(http.post("/v1/transactions", content=raw, headers=sent)) for _ in range(3)]
     await asyncio.sleep(0.05)
     node.gate.set()
     answers = await asyncio.gather(*asked)

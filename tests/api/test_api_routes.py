@@ -139,7 +139,13 @@ async def test_submit_waits_until_it_is_certified(http: httpx.AsyncClient, node:
     raw = some_transaction(node)
     answer = await http.post("/v1/transactions", content=raw, headers={"Content-Type": "application/cose"})
     body = models.ReceiptBody.model_validate_json(answer.content)
-    assert (answer.status_code, body.state, body.code, body.name, body.height) == (200, "certified", 0, "ok", 5)
+    assert (answer.status_code, body.state, body.code, body.name, body.height) == (
+        200,
+        "certified",
+        0,
+        "ok",
+        5,
+    )
     assert body.id == log_leaf(raw).hex()
     assert body.checkpoint == node.note().decode()
 
@@ -167,7 +173,12 @@ async def test_submit_as_json_and_without_waiting(http: httpx.AsyncClient, node:
         (b'{"transaction": 5}', "application/json", 422, "request_invalid"),
         (b'{"transaction": "0oR", "x": 1}', "application/json", 422, "request_invalid"),
         (b'{"transaction": "0o*E"}', "application/json", 400, "malformed"),
-        (b'{"transaction": "0oR="}', "application/json", 400, "malformed"),  # bits beyond the end are not zero
+        (
+            b'{"transaction": "0oR="}',
+            "application/json",
+            400,
+            "malformed",
+        ),  # bits beyond the end are not zero
     ],
 )
 async def test_bad_submissions(
@@ -215,7 +226,9 @@ async def test_history(http: httpx.AsyncClient, node: FakeNode) -> None:
     answer = await http.post("/v1/records/history", json={"key": key})
     assert (answer.status_code, answer.json()["code"]) == (404, "record_unknown")
     node.changes = [
-        RecordChange(operation="attest", version=1, status=1, member=5, transaction=bytes(32), height=2, time_ms=7)
+        RecordChange(
+            operation="attest", version=1, status=1, member=5, transaction=bytes(32), height=2, time_ms=7
+        )
     ]
     answer = await http.post("/v1/records/history", json={"key": key})
     assert models.History.model_validate_json(answer.content).changes[0].operation == "attest"

@@ -23,7 +23,7 @@ from taxledger.api.reader import Receipt, RecordChange
 from taxledger.ledger import limits
 from taxledger.ledger.answer import Answer as EvidenceAnswer
 from taxledger.ledger.checkpoint import SignedCheckpoint
-from taxledger.ledger.errors import InputError, RefusedError, TaxledgerError
+from taxledger.ledger.errors import InputError, RefusedError, UnavailableError
 from taxledger.ledger.hashing import log_leaf
 from taxledger.ledger.policy import Policy
 from taxledger.ledger.query import Query
@@ -116,11 +116,12 @@ class ClientCore:
 
     def transaction(self, id: bytes, age_ms_max: int | None = None) -> Call[VerifiedTransaction | None]:
         def read(answer: Answer) -> VerifiedTransaction | None:
-            if answer.status >= 400:
-                error = error_of(answer)
-                if isinstance(error, RefusedError) and error.code == "transaction_unknown":
+            try:
+                _check_status(answer)
+            except RefusedError as error:
+                if error.code == "transaction_unknown":
                     return None
-                raise error
+                raise
             return reading.read_transaction(answer, id, self.policy, **self._times(age_ms_max))
 
         return Call(request=Request(method="GET", path=f"/v1/transactions/{id.hex()}"), read=read)
@@ -192,12 +193,16 @@ class ClientCore:
         return {"now_ms": self._now_ms(), "age_ms_max": limit_ms}
 
 
+def _check_status(answer: Answer) -> None:
+    if answer.status >= 400:
+        raise error_of(answer)
+    if answer.status not in (200, 202):
+        raise UnavailableError(f"expected an answer of status 200 or 202, got {answer.status}")
+
+
 def _call(request: Request, read: Callable[[Answer], T]) -> Call[T]:
-    def read_or_raise(answer: Answer) -> T:
-        if answer.status >= 400:
-            raise error_of(answer)
-        if answer.status not in (200, 202):
-            raise TaxledgerError(f"expected an answer of status 200 or 202, got {answer.status}")
+    def read_checked(answer: Answer) -> T:
+        _check_status(answer)
         return read(answer)
 
-    return Call(request=request, read=read_or_raise)
+    return Call(request=request, read=read_checked)
