@@ -385,6 +385,22 @@ def test_the_same_roots_in_every_process(hash_seed, monkeypatch):
         assert made.stdout.strip() == expected, made.stderr
 
 
+class TimedView:
+    """A view that keeps account of the time its ``apply`` takes."""
+
+    def __init__(self, view: MapView) -> None:
+        self.view, self.spent = view, 0.0
+
+    def __getattr__(self, name: str):
+        return getattr(self.view, name)
+
+    def apply(self, writes):
+        begin = time.perf_counter()
+        layer = self.view.apply(writes)
+        self.spent += time.perf_counter() - begin
+        return layer
+
+
 def test_a_thousand_entries_execute_within_their_time(chain):
     chain.add(chain.sign(tag_key(chain.chain_id)))
     entries = [entry(rid, fingerprint=True) for rid in range(1_000)]
@@ -394,14 +410,13 @@ def test_a_thousand_entries_execute_within_their_time(chain):
     ]
     raw = chain.sign(attest(*groups))
     chain.execute(raw)
+    chain.view = timed = TimedView(chain.view)
     best, writes = float("inf"), {}
     for _ in range(5):
+        timed.spent = 0.0
         begin = time.perf_counter()
         writes = chain.execute(raw).layer.writes
-        whole = time.perf_counter() - begin
-        begin = time.perf_counter()
-        chain.view.apply(writes)
-        best = min(best, whole - (time.perf_counter() - begin))
+        best = min(best, time.perf_counter() - begin - timed.spent)
     assert len(writes) == 1_000
     print(f"1,000 entries: {best * 1_000:.2f} ms on top of the map update")
     assert best < 0.05, "a bound that holds on a busy machine; 10 ms is what is aimed at"
