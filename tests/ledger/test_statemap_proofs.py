@@ -229,6 +229,33 @@ class TestForgedByHand:
         verify_prefixes(root, {b"\x00a": [(b"\x00a", b"v")], b"\x01": []}, proof)
         assert refusal(root, {b"\x00a": [(b"\x00a", b"v")], b"\x01": [(b"\x01a", b"v")]}, proof)
 
+    def test_keys_of_another_prefix_listed(self) -> None:
+        proof = self.bit(0) + b"\2" + self.left + b"\0" + self.hashes[b"\x80a"]
+        listed = {b"\x40": [(b"\x00a", b"v"), (b"\x40a", b"v")]}
+        assert refusal(self.root, listed, proof) == "prefix_incomplete"
+
+    def test_keys_listed_for_a_prefix_shown_absent(self) -> None:
+        proof = self.bit(0) + b"\0" + self.left + leaf(b"\x80a") + b"\0"
+        assert refusal(self.root, {b"\xc0": [(b"\xc0a", b"v")]}, proof) == "prefix_incomplete"
+        assert refusal(EMPTY_ROOT, {b"\xc0": [(b"\xc0a", b"v")]}, b"\4") == "prefix_incomplete"
+
+    def test_shapes_that_no_trie_has_even_under_their_own_root(self) -> None:
+        aside, here = self.hashes[b"\x00a"], self.hashes[b"\x80a"]
+        # a leaf on the side that its bit excludes
+        proof = self.bit(0) + leaf(b"\x80a") + b"\0" + b"\0" + aside
+        assert refusal(map_inner(0, here, aside), {b"\x40": []}, proof) == "map_proof_invalid"
+        # bits that do not rise, as inner nodes and in the tail of a leaf
+        proof = self.bit(2) + self.bit(2) + leaf(b"\x80a") + b"\0" + b"\0" + aside + b"\0" + aside
+        root = map_inner(2, map_inner(2, here, aside), aside)
+        assert refusal(root, {b"\xc0": []}, proof) == "map_proof_invalid"
+        tail = b"\2" + 2 * (b"\0\2" + aside)
+        assert refusal(root, {b"\xc0": []}, leaf(b"\x80a") + tail) == "map_proof_invalid"
+        # an inner node below all that was asked
+        proof = self.bit(9) + b"\0" + aside + leaf(b"\x80a") + b"\0"
+        proof_left = self.bit(8) + leaf(b"\x80a") + b"\0" + b"\0" + aside
+        assert refusal(map_inner(9, aside, here), {b"\xc0": []}, proof) == "map_proof_invalid"
+        assert refusal(map_inner(8, here, aside), {b"\xc0": []}, proof_left) == "map_proof_invalid"
+
     def test_prefixes_within_each_other(self) -> None:
         assert refusal(self.root, {b"\x40": [], b"\x40a": []}, b"\0" + self.root) == "map_proof_invalid"
         with pytest.raises(FormatError, match="within another"):
