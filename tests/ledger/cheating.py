@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import world
 from world import (
     AGE_MS_MAX,
     FILING,
@@ -41,7 +42,7 @@ from taxledger.ledger.crypto import Signer
 from taxledger.ledger.header import encode_header
 from taxledger.ledger.policy import decode_policy, encode_policy
 from taxledger.ledger.query import Query
-from taxledger.ledger.records import commit
+from taxledger.ledger.records import Status, commit
 from taxledger.ledger.schemas import encode_schema
 from taxledger.ledger.statekeys import attested_through_key, member_key, schema_key, tag_key_key
 
@@ -293,6 +294,19 @@ def misfiled_world() -> bytes:
     return misfiled.evidence(ASKED)
 
 
+def misregistered_world() -> bytes:
+    """A network that registered the filings' schema under the invoices' key."""
+    schemas = {**world.SCHEMAS, (INVOICE, 1): world.SCHEMAS[FILING, 1]}
+    spec = world.Spec(kind=INVOICE, fields={"tax": "vat", "period": "2024-01"})
+    return World(specs=(spec,), schemas=schemas).evidence(ASKED)
+
+
+def secret_of_erased() -> bytes:
+    """32 bytes that nothing else would look at."""
+    data = World(specs=(invoice(1, "2024-01-01", status=Status.ERASED),)).evidence(ASKED)
+    return edited(data, put(RECORDS, 0, SECRETS)(seeded("secret")))
+
+
 def other_sibling(proof: bytes) -> bytes:
     """The proof with one bit changed in the hash of a part that nobody asked for."""
     at = 0
@@ -476,6 +490,13 @@ FAULTS = [
     ),
     cut("record_mismatch", "a prefix changed", put(RECORDS, -1, PREFIX)(lambda p: p[:-1] + b"\x0c")),
     cut("record_mismatch", "another document", put(SCHEMAS, -1)(INVOICE_SCHEMA.replace(b"gross", b"grass"))),
+    cut(
+        "record_mismatch",
+        "a document with the same fields and another rule",
+        put(SCHEMAS, -1)(INVOICE_SCHEMA.replace(b"\xa6number\x14", b"\xa6number\x13")),
+    ),
+    Fault("record_mismatch", "a schema registered for another kind", misregistered_world),
+    Fault("record_mismatch", "a secret of an erased record", secret_of_erased),
     cut("record_mismatch", "documents swapped", put(SCHEMAS)(lambda documents: documents[::-1])),
     cut(
         "record_mismatch", "the schema hidden", lambda i: (entry(schema_key(5, 1), None)(i), i[SCHEMAS].pop())
