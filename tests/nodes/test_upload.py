@@ -249,6 +249,8 @@ def test_submissions_are_sorted_over_all_enterprises_and_within_limits(
     assert counts(custody.upload(*paths)) == (2100, 2100, 0, 0, 0)
     attests = [each for each in decoded_transactions(custody) if each[1] == "attest"]
     assert len(attests) == 3
+    # Several are under way at once, so they may change places on the way to the log.
+    attests.sort(key=lambda each: each[5][0][0:2])
     assert all(len(leaf) <= limits.leaf_bytes_max for leaf in custody.ledger.submitted)
     entries = [
         (group[0], group[1], group[3], group[4][at : at + 16])
@@ -436,9 +438,7 @@ def test_real_enterprises(custody: Custody, tmp_path: Path) -> None:
     custody.verify()
     again = custody.upload(*paths)
     assert counts(again) == (expected["rows"], 0, 0, expected["rows"], 0)
-    print(
-        f"{(time.process_time() - started) / expected['rows'] * 1e6:.0f} µs a row, twice, with ledger and checks"
-    )
+    print(f"{(time.process_time() - started) / expected['rows'] * 1e6:.0f} µs a row, twice, with the ledger")
 
 
 @needs_data

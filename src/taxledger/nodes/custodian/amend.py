@@ -164,7 +164,7 @@ class Amender:
         if record_period(schema, new) != record_period(schema, old):
             raise FormatError("the period is part of a record's key: revoke it and attest it anew")
         before, after = identity(schema, old), identity(schema, new)
-        # Where all fields are the identity, the key stays that of the first version, and ``content`` finds it.
+        # Where all fields are the identity, the key stays the first version's, and ``content`` finds it.
         if before != after and min(len(before), len(after)) < len(new):
             names = ", ".join(name for name, _value in before)
             raise FormatError(f"{names} is what makes the record unique: revoke it and attest it anew")

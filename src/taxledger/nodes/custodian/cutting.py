@@ -12,6 +12,7 @@ from itertools import groupby
 
 from taxledger.ledger import limits
 from taxledger.ledger.operations import AmendChange, AttestGroup, encode_amend, encode_attest
+from taxledger.ledger.packedrows import RowPacker
 from taxledger.ledger.records import NO_FINGERPRINT, commit
 from taxledger.ledger.schemas import Schema
 from taxledger.nodes.custodian.matching import Batch, Change, NewRecord, has_fingerprint
@@ -76,6 +77,7 @@ def cut_attests(
     batch: Batch, vault: Vault, schema: Schema, outbox: Outbox, files: list[str]
 ) -> Iterator[tuple[Transaction, list[RecordRow]]]:
     """Signed ``attest`` transactions for a batch's new records, each with its vault rows; stores nothing."""
+    packer = RowPacker(schema)
     for part in _parts(batch.new):
         draw = os.urandom((_SECRET_BYTES + _NONCE_BYTES) * len(part))
         entries: list[bytes] = []
@@ -86,7 +88,7 @@ def cut_attests(
                 draw[at : at + _SECRET_BYTES],
                 draw[at + _SECRET_BYTES : at + _SECRET_BYTES + _NONCE_BYTES],
             )
-            commitment = commit(schema, vault.chain_id, new.key, 1, secret, new.values)
+            commitment = packer.commit(vault.chain_id, new.key, 1, secret, new.packed)
             mark = new.mark if new.on_ledger and new.mark is not None else NO_FINGERPRINT
             entries.append(new.rid + commitment + mark)
             sealed.append(

@@ -14,10 +14,11 @@ Nothing here writes: a ``Batch`` collects what is to be attested, and ``upload``
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from taxledger.ledger.errors import FormatError
-from taxledger.ledger.records import Status, fingerprint, identity, record_id, record_period
+from taxledger.ledger.packedrows import PackedRow, RowPacker
+from taxledger.ledger.records import Status, identity, record_period
 from taxledger.ledger.schemas import ROLE_PARTY, Row, Schema
 from taxledger.ledger.statekeys import month_prefix, tag_prefix
 from taxledger.nodes.custodian.tags import YEAR_MAX, YEAR_MIN, Keyring
@@ -56,11 +57,12 @@ class NewRecord:
     rid: bytes
     status: int
     values: Row
+    packed: PackedRow
     content: bytes
     file: int
     line: int
-    mark: bytes | None = None
-    on_ledger: bool = False
+    mark: bytes | None
+    on_ledger: bool
     red: int = 0
 
 
@@ -126,10 +128,8 @@ class Matcher:
         self.batch = Batch()
         self._vault = vault
         self._keyring = keyring
-        self._width = len(schema.fields)
+        self._packer = RowPacker(schema)
         self._marks = schema.fingerprint is not None or any(each.role == ROLE_PARTY for each in schema.fields)
-        # A mark is a fingerprint that every record has, so that twins among purchases are seen as well.
-        self._marking = replace(schema, fingerprint=())
         at = schema.position
         self._amounts = (at["net"], at["tax"], at["gross"]) if {"net", "tax", "gross"} <= set(at) else None
 
@@ -154,19 +154,30 @@ class Matcher:
                 f"{YEAR_MIN}–{YEAR_MAX} 年",
             )
         book = self.batch.books.get((row.subject, year)) or self._open_book(row.subject, year)
-        identified = identity(self.schema, values)
-        kind, tag = self.schema.kind, book.entry.tag
-        rid = content = record_id(book.secret, kind, tag, identified)
-        if len(identified) < self._width:
-            content = record_id(book.secret, kind, tag, self._all_fields(values))
-        key = month_prefix(self._vault.member, kind, tag, month) + rid
+        packer = self._packer
+        packed, chosen = packer.pack(values), packer.identity(values)
+        tag = book.entry.tag
+        rid = content = packer.record_id(book.secret, tag, packed, chosen)
+        if chosen is not packer.all_fields:
+            content = packer.record_id(book.secret, tag, packed, packer.all_fields)
+        key = month_prefix(self._vault.member, self.schema.kind, tag, month) + rid
         known = book.known.get(key)
-        if known is None:
-            return self._accept(row, file, book, key, year, month, rid, content)
-        return self._compare(row, file, known, content)
-
-    def _all_fields(self, values: Row) -> list[tuple[str, str | int | bool | None]]:
-        return [(each.name, value) for each, value in zip(self.schema.fields, values, strict=True)]
+        if known is not None:
+            return self._compare(row, file, known, content)
+        try:
+            self.schema.check_fields(values)
+        except FormatError as error:
+            expected, expected_zh = "fields that fit the schema", "符合模式的字段"
+            return REJECTED, _bad(row.line, "fields_malformed", str(error), expected, expected_zh)
+        # A mark is a fingerprint that every record has, so that twins among purchases are seen as well.
+        mark = packer.mark(book.secret, packed, chosen) if self._marks else None
+        new = NewRecord(
+            key=key, year=year, tag=tag, month=month, rid=rid, status=row.status, values=values,
+            packed=packed, content=content, file=file, line=row.line, mark=mark,
+            on_ledger=has_fingerprint(self.schema, values),
+        )  # fmt: skip
+        self._accept(row, book, new)
+        return ACCEPTED, None
 
     def _open_book(self, subject: str, year: int) -> Book:
         keys = self._keyring.require(year)
@@ -189,38 +200,13 @@ class Matcher:
         self.batch.books[subject, year] = book
         return book
 
-    def _accept(
-        self,
-        row: SourceRow,
-        file: int,
-        book: Book,
-        key: bytes,
-        year: int,
-        month: int,
-        rid: bytes,
-        content: bytes,
-    ) -> tuple[str, BadRow | None]:
-        values = row.values
-        try:
-            self.schema.check_fields(values)
-        except FormatError as error:
-            return REJECTED, _bad(
-                row.line, "fields_malformed", str(error), "fields that fit the schema", "符合模式的字段"
-            )
-        new = NewRecord(
-            key=key, year=year, tag=book.entry.tag, month=month, rid=rid, status=row.status, values=values,
-            content=content, file=file, line=row.line,
-        )  # fmt: skip
-        if self._marks:
-            identified = identity(self.schema, values)
-            new.mark = fingerprint(book.secret, self._marking, values, identified)
-        new.on_ledger = has_fingerprint(self.schema, values)
-        book.known[key] = Known(key, 1, row.status, {content: 1 << row.status}, content, 0, new)
+    def _accept(self, row: SourceRow, book: Book, new: NewRecord) -> None:
+        statuses = {new.content: 1 << new.status}
+        book.known[new.key] = Known(new.key, 1, new.status, statuses, new.content, 0, new)
         self.batch.new.append(new)
-        self.batch.rows.append((file, row.line, key, ACCEPTED))
+        self.batch.rows.append((new.file, new.line, new.key, ACCEPTED))
         if self._amounts is not None:
-            self._check_amounts(row, file)
-        return ACCEPTED, None
+            self._check_amounts(row, new.file)
 
     def _check_amounts(self, row: SourceRow, file: int) -> None:
         assert self._amounts is not None
