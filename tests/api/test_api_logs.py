@@ -127,8 +127,8 @@ async def test_metrics_of_a_node(node: FakeNode) -> None:
     assert status.cosigned_time_ms is not None
     now[0] = status.cosigned_time_ms / 1_000 + 7
     metrics.count_results(["ok", "ok", "record_exists"])
-    metrics.observe_vote(0.002)
-    metrics.observe_commit(0.03)
+    metrics.observe_timing("vote", 0.002)
+    metrics.observe_timing("commit", 0.03)
     metrics.observe_pages(hits=5, misses=2, cached_bytes=4_096)
     metrics.observe_request(method="BREW", route="(none)", status=405, seconds=0.001)
     expected = {

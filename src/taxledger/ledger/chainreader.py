@@ -99,6 +99,12 @@ class ChainReader:
     def result(self, index: int) -> bytes:
         return self._must(at(b"R", index), f"result {index}")
 
+    def results(self, height: int) -> list[bytes]:
+        """The results of a block's transactions, in log order."""
+        header = self.header(height)
+        begin, end = header.first_index, header.first_index + header.transactions
+        return [value for _, value in self.reader.scan(at(b"R", begin), at(b"R", end))]
+
     def height_of_index(self, index: int) -> int:
         """The height of the block that leaf ``index`` (≥ 1) belongs to, by bisection."""
         low, high = 1, self.decided_height()
@@ -120,7 +126,7 @@ class ChainReader:
         header = decode_header(header_leaf)
         begin, end = header.first_index, header.first_index + header.transactions
         leaves = tuple(value for _, value in self.reader.scan(at(b"L", begin), at(b"L", end)))
-        results = tuple(value for _, value in self.reader.scan(at(b"R", begin), at(b"R", end)))
+        results = tuple(self.results(height))
         check(len(leaves) == len(results) == header.transactions, f"block {height} is incomplete")
         votes = canonical.decode(self._must(at(b"D", height), f"votes of block {height}"))
         return StoredBlock(

@@ -88,11 +88,9 @@ class NodeMetrics:
         for name in names:
             self._results.labels(name).inc()
 
-    def observe_vote(self, seconds: float) -> None:
-        self._vote.observe(seconds)
-
-    def observe_commit(self, seconds: float) -> None:
-        self._commit.observe(seconds)
+    def observe_timing(self, what: str, seconds: float) -> None:
+        """How long a part of a round took: ``vote`` or ``commit``."""
+        {"vote": self._vote, "commit": self._commit}[what].observe(seconds)
 
     def observe_pages(self, *, hits: int, misses: int, cached_bytes: int) -> None:
         """Reads of pages since the last call, and how large the cache is."""

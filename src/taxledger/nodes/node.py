@@ -35,6 +35,7 @@ from taxledger.ledger.errors import (
 )
 from taxledger.ledger.leveldb import LevelStore
 from taxledger.ledger.members import members_of
+from taxledger.ledger.rules import RESULT_NAMES, decode_result
 from taxledger.ledger.statemap import PageCache
 from taxledger.nodes.answers import Answers
 from taxledger.nodes.application import Application, Keys
@@ -47,7 +48,7 @@ from taxledger.nodes.ordering.embedded.follower import Follower
 from taxledger.nodes.ordering.embedded.sequencer import Sequencer
 from taxledger.nodes.peers import PeerClient, PeerServer, TlsFiles
 from taxledger.nodes.pki import Authorities
-from taxledger.nodes.replica import FATAL_EXIT_STATUS, Replica
+from taxledger.nodes.replica import FATAL_EXIT_STATUS, CertifiedState, Replica
 from taxledger.nodes.settings import NodeSettings
 
 __all__ = ["Node", "main"]
@@ -119,6 +120,9 @@ class Node:
             )
         self.answers.engine = self.engine
         self.metrics = NodeMetrics()
+        if isinstance(self.engine, Sequencer):
+            self.engine.on_timing = self.metrics.observe_timing
+        self._cache = cache
         self._stop = asyncio.Event()
         self._forks_kept = 0
 
@@ -191,9 +195,20 @@ class Node:
 
     async def _observe(self) -> None:
         """Keep the metrics current, and fork evidence on disk."""
+        counted = self.replica.certified.height
+        hits = misses = 0
         while True:
             await self.replica.news(1.0)
             self.metrics.observe(await self.answers.status())
+            state = self.replica.certified
+            for height in range(counted + 1, state.height + 1):
+                self.metrics.count_results(await asyncio.to_thread(_result_names, state, height))
+            counted = state.height
+            cache = self._cache
+            self.metrics.observe_pages(
+                hits=cache.hits - hits, misses=cache.misses - misses, cached_bytes=cache.cached_bytes
+            )
+            hits, misses = cache.hits, cache.misses
             forks = [*self.replica.certification.forks, *self.engine.forks]
             for fork in forks[self._forks_kept :]:
                 folder = self.home.path / "forks"
@@ -220,7 +235,13 @@ class Node:
             metrics=self.metrics.exposition,
         )
         api_host, api_port = host_port(self.home.config.api_url)
-        api = ApiServer(app, host=api_host, port=api_port)
+        api = ApiServer(
+            app,
+            host=api_host,
+            port=api_port,
+            certificate=self.settings.api_certificate,
+            private_key=self.settings.api_private_key,
+        )
         parts: dict[str, Awaitable[None]] = {
             "api": api.serve(),
             "engine": self.engine.run(),
@@ -251,6 +272,10 @@ class Node:
                 self.custodian.close()
             self.replica.close()
             self.log.info("stopped", member=self.home.config.name)
+
+
+def _result_names(state: CertifiedState, height: int) -> list[str]:
+    return [RESULT_NAMES[decode_result(each).code] for each in state.chain.results(height)]
 
 
 def _load_keys(home: Home) -> Keys:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -19,4 +21,7 @@ class NodeSettings(BaseSettings):
     """An idle validator co-signs its newest checkpoint anew this often."""
     page_cache_bytes: int = Field(limits.page_cache_bytes_default, ge=1 << 20, le=1 << 34)
     """Pages of the state map kept in memory."""
+    api_certificate: Path | None = None
+    """PEM certificate for the query API. With it (and its key) the API may listen beyond loopback."""
+    api_private_key: Path | None = None
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")

@@ -172,14 +172,23 @@ class PageCache:
         self._young: dict[bytes, bytes] = {}
         self._old: dict[bytes, bytes] = {}
         self._young_bytes = 0
+        self._old_bytes = 0
         self._lock = threading.Lock()
+        self.hits = self.misses = 0  # for metrics: a lost count does no harm
+
+    @property
+    def cached_bytes(self) -> int:
+        return self._young_bytes + self._old_bytes
 
     def get(self, root: bytes) -> bytes | None:
         page = self._young.get(root)
         if page is None:
             page = self._old.get(root)
-            if page is not None:
-                self.put(root, page)
+            if page is None:
+                self.misses += 1
+                return None
+            self.put(root, page)
+        self.hits += 1
         return page
 
     def put(self, root: bytes, page: bytes) -> None:
@@ -189,4 +198,5 @@ class PageCache:
             self._young[root] = page
             self._young_bytes += len(page) + 256  # two bytes objects, a dictionary entry
             if self._young_bytes > self._half_bytes:
-                self._old, self._young, self._young_bytes = self._young, {}, 0
+                self._old, self._young = self._young, {}
+                self._old_bytes, self._young_bytes = self._young_bytes, 0

@@ -61,6 +61,7 @@ class Sequencer:
         self.forks: list[Fork] = []
         self.book = VoteBook(replica.application)
         self.links = [Link(self, peer) for peer in peers]
+        self.on_timing: Callable[[str, float], None] = lambda _what, _seconds: None
         self._on_dropped = on_dropped
         self._queue: dict[bytes, bytes] = {}  # id → transaction, in order of arrival
         self._queue_bytes = 0
@@ -176,6 +177,7 @@ class Sequencer:
 
     async def _decide(self, executed: Executed, transactions: list[bytes]) -> None:
         """Steps 2 to 5 of a round."""
+        begin = self._loop.time()
         await self.replica.run(self._propose, executed, transactions)
         self._notify()
         while True:
@@ -184,7 +186,10 @@ class Sequencer:
             if votes is not None:
                 break
             await self._moved.wait()
+        decided = self._loop.time()
+        self.on_timing("vote", decided - begin)
         await self.replica.run(self.replica.commit, executed, votes)
+        self.on_timing("commit", self._loop.time() - decided)
         self.proposal = None
         for leaf_hash in executed.leaf_hashes:
             self._forget(leaf_hash)
