@@ -1,8 +1,8 @@
 """The formulas of ``records.py`` for whoever attests many rows: each value is packed once, for all of them.
 
-A row's record id, fingerprint and commitment all hash msgpack ``[name, value]`` of its fields. ``RowPacker`` gives
-the same bytes as ``identity``, ``record_id``, ``fingerprint`` and ``commit`` (tests/ledger/test_packedrows.py
-compares them) in less time. A verifier has no use for it.
+A row's record id, fingerprint and commitment all hash msgpack ``[name, value]`` of its fields. ``RowPacker``
+gives the same bytes as ``identity``, ``record_id``, ``fingerprint`` and ``commit`` in less time, and a test
+compares them. A verifier has no use for it.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ class RowPacker:
         at = schema.position
         self.all_fields = tuple(range(len(schema.fields)))
         self._names = schema.packed_names
+        self._absent = tuple(name + _NIL for name in self._names)
         self._kind = canonical.encode(schema.kind)
         self._parties = frozenset(at[each.name] for each in schema.fields if each.role == ROLE_PARTY)
         self._unique = tuple(
@@ -107,8 +108,8 @@ class RowPacker:
         inner_keyed = sha256(secret.translate(_XOR_36) + _PAD_36)
         outer_keyed = sha256(secret.translate(_XOR_5C) + _PAD_5C)
         parts = [_COMMITMENT, chain_id, key, version.to_bytes(4, "big")]
-        for salt, name, pair in zip(_SALT_OF, self._names, row, strict=False):
-            if len(pair) == len(name) + 1 and pair[-1] == 0xC0:
+        for salt, absent, pair in zip(_SALT_OF, self._absent, row, strict=False):
+            if pair == absent:
                 parts.append(_ABSENT)
                 continue
             inner = inner_keyed.copy()

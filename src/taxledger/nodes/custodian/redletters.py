@@ -80,6 +80,7 @@ class _Subject:
         self._by_amount: dict[tuple[object, ...], list[tuple[str, _Invoice]]] = defaultdict(list)
         self._by_number: dict[tuple[object, str], list[tuple[str, _Invoice]]] = defaultdict(list)
         self._taken: set[bytes] = set()
+        self._positive: list[tuple[str, _Invoice]] = []
         # One that the same batch voids or reverses is no original any more.
         self._fresh = [each for each in news if each.status == VALID and each.key not in batch.changes]
 
@@ -95,6 +96,10 @@ class _Subject:
         # Older originals were tried for the open ones before: only a new red letter needs them.
         for stored, opened in self._stored(prefixes, open_keys, originals=bool(red_keys)):
             self._add(_Invoice(stored.key, opened.values, None, stored), red=stored.key in open_keys)
+        if any(red.values[self._original] is not None for _date, red in self._reds):
+            for date, invoice in self._positive:
+                for name in self._names(invoice.values):
+                    self._by_number[invoice.values[self._direction], name].append((date, invoice))
         for same in (*self._by_amount.values(), *self._by_number.values()):
             same.sort()
         for _date, red in sorted(self._reds):
@@ -125,8 +130,7 @@ class _Subject:
         elif _net(values, self._net) > 0:
             side = tuple(values[at] for at in self._side)
             self._by_amount[*side, values[self._net], values[self._tax]].append((date, invoice))
-            for name in self._names(values):
-                self._by_number[values[self._direction], name].append((date, invoice))
+            self._positive.append((date, invoice))
 
     def _names(self, values: Row) -> set[str]:
         number = _PUNCTUATION.sub("", str(values[self._number] or ""))

@@ -11,7 +11,7 @@ import os
 from concurrent.futures import Future
 
 from taxledger.ledger.crypto import TagSigner
-from taxledger.ledger.errors import RefusedError, check
+from taxledger.ledger.errors import RefusedError
 from taxledger.ledger.operations import encode_tag_key, tag_key_message
 from taxledger.nodes.custodian.outbox import STAGE_TAG_KEY, Outbox, Receipt, Settled, Transaction
 from taxledger.nodes.custodian.vault import Vault, YearKeys
@@ -41,15 +41,11 @@ class Keyring:
         transaction = self._outbox.prepare(
             STAGE_TAG_KEY, "tag_key", encode_tag_key(year, signer.modulus, proof)
         )
+        keys = YearKeys(year, os.urandom(32), signer)
         with self._vault.database.write() as connection:
-            connection.execute(
-                "INSERT INTO years VALUES (?, ?)", self._vault.year_row(year, os.urandom(32), private_der)
-            )
+            self._vault.add_year(connection, keys, private_der)
             self._outbox.store(connection, [transaction])
         self._started += self._outbox.start([transaction])
-        keys = self._vault.year(year)
-        check(keys is not None, "a year's keys are there once they are stored")
-        assert keys is not None
         return keys
 
     def settle(self) -> None:

@@ -154,10 +154,12 @@ class Vault:
             known = self._years[year] = (row[0], YearKeys(year, secret, TagSigner(private_der)))
         return known[1]
 
-    def year_row(self, year: int, secret: bytes, private_der: bytes) -> tuple[int, bytes]:
-        """A row for ``INSERT INTO years``."""
-        content = canonical.encode([secret, private_der])
-        return year, self._sealer.seal(_YEARS, year.to_bytes(2, "big"), 1, content)
+    def add_year(self, connection: sqlite3.Connection, keys: YearKeys, private_der: bytes) -> None:
+        """Adds new keys to the commit that is open; ``private_der`` is that of ``keys.signer``."""
+        content = canonical.encode([keys.secret, private_der])
+        sealed = self._sealer.seal(_YEARS, keys.year.to_bytes(2, "big"), 1, content)
+        connection.execute("INSERT INTO years VALUES (?, ?)", (keys.year, sealed))
+        self._years[keys.year] = (sealed, keys)
 
     @staticmethod
     def forget_year(connection: sqlite3.Connection, year: int) -> None:
