@@ -27,8 +27,10 @@ from custodykit import (
 )
 
 from taxledger.ledger import limits
-from taxledger.ledger.errors import FormatError
+from taxledger.ledger.errors import FormatError, RefusedError
 from taxledger.nodes.custodian.report import write_report
+from taxledger.nodes.sources.mapping import decode_mapping
+from taxledger.nodes.sources.tabular import TableSource
 
 needs_data = pytest.mark.skipif(not CUMCM.is_dir(), reason="TAXLEDGER_DATA has no cumcm2020c")
 
@@ -380,8 +382,6 @@ def test_rows_of_a_refused_transaction_are_never_claimed(custody: Custody, tmp_p
 
 
 def test_a_refused_tag_key_stops_the_upload(custody: Custody, tmp_path: Path) -> None:
-    from taxledger.ledger.errors import RefusedError
-
     path = write_cumcm(tmp_path / "a.csv", [row(1)])
     custody.ledger.refuse = {"tag_key": 12}
     with pytest.raises(RefusedError, match="tag key"):
@@ -456,3 +456,73 @@ def test_leading_zeros_are_the_same_invoices(custody: Custody, tmp_path: Path) -
     second = tmp_path / "second.csv"
     second.write_text("\n".join(some))
     assert counts(custody.upload(second)) == (799, 0, 0, 799, 0)
+
+
+NAMED = b"""kind = "vat_invoice"
+[subject]
+column = "who"
+scheme = "cumcm"
+[status]
+column = "status"
+values = { ok = "valid", void = "voided" }
+[columns]
+code = "code"
+number = "number"
+date = "date"
+counterparty = "party"
+net = "net"
+tax = "tax"
+gross = "gross"
+original = "original"
+[constants]
+direction = "sale"
+currency = "CNY"
+"""
+
+
+def named_file(path: Path, *rows: str) -> Path:
+    path.write_text("\n".join(["who,code,number,date,party,net,tax,gross,original,status", *rows]) + "\n")
+    return path
+
+
+def test_a_red_letter_may_name_its_original(custody: Custody, tmp_path: Path) -> None:
+    source = TableSource(decode_mapping(NAMED))
+    first = named_file(
+        tmp_path / "a.csv",
+        "E1,044001,10000001,2019-03-01,B1,100,13,113,,ok",
+        "E1,044001,10000002,2019-03-01,B1,100,13,113,,ok",
+        "E1,044001,10000003,2019-03-01,B1,70,7,77,,ok",
+        "E1,044001,10000004,2019-03-01,B1,50,5,55,,ok",
+        "E1,044001,20000001,2019-02-01,B2,-100,-13,-113,044001-10000001,ok",
+        "E1,044001,20000002,2019-04-01,B1,-30,-3,-33,10000003,ok",
+        "E1,044001,20000003,2019-04-01,B1,-100,-13,-113,99999999,ok",
+    )
+    outcome = custody.upload(first, source=source)
+    assert counts(outcome) == (7, 7, 0, 0, 0)
+    # By name the date and the counterparty do not matter; a part of the amount reverses nothing; and what is
+    # named but not there is not looked for by its amount.
+    assert codes(outcome, "warnings") == [(7, "reversed_in_part"), (8, "original_not_found")]
+    statuses = {number: state(custody, number=f"1000000{number}") for number in range(1, 5)}
+    assert statuses == {1: [(REVERSED, 1)], 2: [(VALID, 1)], 3: [(VALID, 1)], 4: [(VALID, 1)]}
+    second = named_file(
+        tmp_path / "b.csv",
+        "E1,044001,20000004,2019-05-01,B1,-50,-5,-55,044001 10000004,ok",
+        "E1,044001,20000001,2019-02-01,B2,-100,-13,-113,044001-10000001,void",
+        "E1,044001,10000002,2019-03-01,B1,100,13,113.01,,ok",
+    )
+    outcome = custody.upload(second, source=source)
+    assert counts(outcome) == (3, 1, 1, 0, 1)
+    assert codes(outcome) == [(4, "conflict")]
+    assert codes(outcome, "warnings") == [(3, "reversal_stands")]
+    assert state(custody, number="10000004") == [(REVERSED, 2)]
+    custody.verify()
+    assert counts(custody.upload(first, source=source)) == (7, 0, 0, 7, 0)
+
+
+def test_a_subject_may_come_with_the_files(custody: Custody, tmp_path: Path) -> None:
+    mapping = NAMED.replace(b'column = "who"\nscheme = "cumcm"\n', b"")
+    path = named_file(tmp_path / "a.csv", "x,044001,1,2019-03-01,B1,100,13,113,,ok")
+    outcome = custody.upload(path, source=TableSource(decode_mapping(mapping), "uscc:91350100M000100Y43"))
+    assert counts(outcome) == (1, 1, 0, 0, 0)
+    assert len(tags_of(custody.vault, "uscc:91350100M000100Y43")) == 1
+    custody.verify()
