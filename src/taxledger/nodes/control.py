@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from taxledger.ledger.errors import InputError, TaxledgerError, UnavailableError
-from taxledger.nodes.home import Client, Home, host_port
+from taxledger.nodes.home import Client, Home
+from taxledger.nodes.homeconfig import host_port
 from taxledger.nodes.lifeline import end_leftovers
 
 __all__ = [

@@ -21,9 +21,9 @@ from pathlib import Path
 
 from taxledger.ledger import limits
 from taxledger.ledger.errors import FormatError, InputError
-from taxledger.nodes.homeconfig import HomeConfig, decode_config
+from taxledger.nodes.homeconfig import HomeConfig, decode_config, host_port
 
-__all__ = ["Client", "Home", "read_secret", "write_secret"]
+__all__ = ["Client", "Home", "HomeConfig", "host_port", "read_secret", "write_secret"]
 
 _HEX_KEY = re.compile(r"[0-9a-f]{64}\Z")
 

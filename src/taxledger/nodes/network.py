@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import re
 import secrets
 import shutil
 import socket
@@ -24,13 +23,19 @@ from taxledger.ledger.genesis import Genesis, encode_genesis, origin_of
 from taxledger.ledger.members import Member, MemberRole, MemberStatus
 from taxledger.ledger.policy import encode_policy
 from taxledger.ledger.schemas import BUILTIN, KINDS, encode_schema
-from taxledger.nodes.home import ENGINES, HomeConfig, Peer, encode_config, write_secret
+from taxledger.nodes.home import write_secret
+from taxledger.nodes.homeconfig import (
+    ENGINES,
+    MEMBER_NAME,
+    NETWORK_NAME,
+    HomeConfig,
+    Peer,
+    encode_config,
+)
 from taxledger.nodes.pki import Credentials, make_credentials
 
 __all__ = ["GrantAccess", "create_network", "free_ports"]
 
-_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}\Z")
-_NETWORK = re.compile(r"[a-z][a-z0-9.-]{0,62}\Z")
 _PORTS = range(20_000, 32_000)
 """Below the ephemeral ports of every common system, so that no outgoing connection takes one."""
 
@@ -75,8 +80,8 @@ def free_ports(count: int) -> list[int]:
 
 
 def _check_names(network: str, members: Sequence[str], observers: Sequence[str], engine: str) -> None:
-    if not _NETWORK.match(network):
-        raise InputError(f"expected a network name like {_NETWORK.pattern[:-2]}, got {network!r}")
+    if not NETWORK_NAME.match(network):
+        raise InputError(f"expected a network name like {NETWORK_NAME.pattern[:-2]}, got {network!r}")
     if engine not in ENGINES:
         raise InputError(f"expected an engine out of {', '.join(ENGINES)}, got {engine!r}")
     if not 1 <= len(members) <= limits.validators_max:
@@ -85,7 +90,7 @@ def _check_names(network: str, members: Sequence[str], observers: Sequence[str],
     if len(names) > limits.members_max:
         raise InputError(f"expected at most {limits.members_max} members and observers, got {len(names)}")
     for name in names:
-        if not _NAME.match(name):
+        if not MEMBER_NAME.match(name):
             raise InputError(
                 f"expected a member name of a–z, 0–9 and -, beginning with a letter, "
                 f"at most {limits.name_bytes_max} characters, got {name!r}"

@@ -1,0 +1,183 @@
+"""``node.toml``: who a member is, where its node listens, and who its peers are. Standard library alone."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from taxledger.ledger.errors import FormatError
+
+__all__ = [
+    "ENGINES",
+    "MEMBER_NAME",
+    "NETWORK_NAME",
+    "ROLES",
+    "HomeConfig",
+    "Peer",
+    "decode_config",
+    "encode_config",
+    "host_port",
+]
+
+ROLES = ("validator", "observer")
+ENGINES = ("embedded",)
+MEMBER_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}\Z")
+NETWORK_NAME = re.compile(r"[a-z][a-z0-9.-]{0,62}\Z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """A member as its peers reach it (the home's own member is in the list too)."""
+
+    number: int
+    name: str
+    role: str
+    peer_url: str
+    """``https://host:port`` for messages between nodes, mutual TLS."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HomeConfig:
+    """``node.toml``."""
+
+    number: int
+    name: str
+    role: str
+    network: str
+    engine: str
+    sequencer: int
+    """Number of the member that orders transactions."""
+    api_url: str
+    """``http://127.0.0.1:port`` of the query API, or https with a certificate."""
+    peer_url: str
+    peers: tuple[Peer, ...]
+    """All members with a node, ascending by number, this one included."""
+
+    @property
+    def is_sequencer(self) -> bool:
+        return self.number == self.sequencer
+
+    @property
+    def others(self) -> tuple[Peer, ...]:
+        """The peers without this member."""
+        return tuple(each for each in self.peers if each.number != self.number)
+
+
+def host_port(url: str) -> tuple[str, int]:
+    """Host and port of a URL that names both. Raises FormatError otherwise."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise FormatError(f"expected a URL with host and port, got {url!r}: {error}") from error
+    if parts.scheme not in ("http", "https") or not host or not port:
+        raise FormatError(f"expected a URL http(s)://host:port, got {url!r}")
+    return host, port
+
+
+def _entry(table: Any, name: str, kind: type) -> Any:
+    value: Any = table
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    if type(value) is not kind:
+        raise FormatError(f"expected {name} to be {kind.__name__}, got {value!r}")
+    return value
+
+
+def _matching(table: Any, name: str, pattern: re.Pattern[str]) -> str:
+    value: str = _entry(table, name, str)
+    if not pattern.match(value):
+        raise FormatError(f"expected {name} to match {pattern.pattern[:-2]}, got {value!r}")
+    return value
+
+
+def _one_of(table: Any, name: str, allowed: tuple[str, ...]) -> str:
+    value: str = _entry(table, name, str)
+    if value not in allowed:
+        raise FormatError(f"expected {name} to be one of {', '.join(allowed)}, got {value!r}")
+    return value
+
+
+def _number(table: Any, name: str) -> int:
+    value: int = _entry(table, name, int)
+    if not 1 <= value <= 65_535:
+        raise FormatError(f"expected {name} to be a member number 1 … 65535, got {value}")
+    return value
+
+
+def _url(table: Any, name: str, scheme: str) -> str:
+    value: str = _entry(table, name, str)
+    host_port(value)
+    if not value.startswith(f"{scheme}://"):
+        raise FormatError(f"expected {name} to be a {scheme} URL, got {value!r}")
+    return value
+
+
+def _is_https(document: dict[str, Any]) -> bool:
+    """The API has a certificate (``TAXLEDGER_API_CERTIFICATE``): then its URL says so."""
+    return str(_entry(document, "api.url", str)).startswith("https://")
+
+
+def decode_config(document: dict[str, Any]) -> HomeConfig:
+    """The settings of a parsed ``node.toml``. Raises FormatError that names the wrong entry."""
+    peers = tuple(
+        Peer(
+            number=_number(each, "number"),
+            name=_matching(each, "name", MEMBER_NAME),
+            role=_one_of(each, "role", ROLES),
+            peer_url=_url(each, "peer_url", "https"),
+        )
+        for each in _entry(document, "peers", list)
+    )
+    config = HomeConfig(
+        number=_number(document, "member.number"),
+        name=_matching(document, "member.name", MEMBER_NAME),
+        role=_one_of(document, "member.role", ROLES),
+        network=_matching(document, "network.name", NETWORK_NAME),
+        engine=_one_of(document, "network.engine", ENGINES),
+        sequencer=_number(document, "network.sequencer"),
+        api_url=_url(document, "api.url", "https" if _is_https(document) else "http"),
+        peer_url=_url(document, "peer.url", "https"),
+        peers=peers,
+    )
+    numbers = [each.number for each in peers]
+    if numbers != sorted(set(numbers)):
+        raise FormatError(f"expected peers ascending by number, each once, got {numbers}")
+    for name, number in (("member.number", config.number), ("network.sequencer", config.sequencer)):
+        if number not in numbers:
+            raise FormatError(f"expected {name} {number} to be among the peers {numbers}")
+    return config
+
+
+def encode_config(config: HomeConfig) -> str:
+    """``node.toml`` for these settings (all strings are names and URLs, which need no escapes)."""
+    lines = [
+        "# A taxledger node. Made by `taxledger network create`.",
+        "[member]",
+        f"number = {config.number}",
+        f'name = "{config.name}"',
+        f'role = "{config.role}"',
+        "",
+        "[network]",
+        f'name = "{config.network}"',
+        f'engine = "{config.engine}"',
+        f"sequencer = {config.sequencer}",
+        "",
+        "[api]",
+        f'url = "{config.api_url}"',
+        "",
+        "[peer]",
+        f'url = "{config.peer_url}"',
+    ]
+    for each in config.peers:
+        lines += [
+            "",
+            "[[peers]]",
+            f"number = {each.number}",
+            f'name = "{each.name}"',
+            f'role = "{each.role}"',
+            f'peer_url = "{each.peer_url}"',
+        ]
+    return "\n".join(lines) + "\n"
