@@ -26,12 +26,13 @@ from taxledger.ledger.execute import Executed, execute_block, genesis_tip, next_
 from taxledger.ledger.genesis import Genesis, encode_genesis, origin_of
 from taxledger.ledger.header import vote_message
 from taxledger.ledger.members import Member
-from taxledger.ledger.operations import AttestGroup, encode_attest, encode_tag_key, tag_key_message
+from taxledger.ledger.operations import AttestGroup, encode_attest, encode_tag_key
 from taxledger.ledger.policy import Policy, decode_policy, encode_policy
 from taxledger.ledger.rules import Result, decode_result
 from taxledger.ledger.schemas import BUILTIN, encode_schema
 from taxledger.ledger.statemap import MapView
 from taxledger.ledger.store import MemoryStore
+from taxledger.ledger.tagkeys import prove_tag_key
 from taxledger.ledger.transaction import sign_transaction
 
 TIME_MS = 1_767_225_600_000
@@ -115,7 +116,7 @@ def attest(*groups: AttestGroup, kind: int = INVOICE, year: int = 2025, through:
 
 
 def tag_key(chain_id: bytes, year: int = 2025, issuer: int = ISSUER) -> bytes:
-    proof = tag_signer().sign(tag_key_message(chain_id, issuer, year))
+    proof = prove_tag_key(tag_signer(), chain_id, issuer, year)
     return encode_tag_key(year, tag_signer().modulus, proof)
 
 

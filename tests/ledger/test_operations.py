@@ -49,8 +49,8 @@ def test_what_is_encoded_decodes_to_the_same():
     assert decode_operation(encode_amend(5, [AMENDED])).changes == (AMENDED,)
     revoked = RevokeChange(key=KEY, version=3, reason=4, reason_digest=None)
     assert decode_operation(encode_revoke(5, [revoked])) == Revoke(kind=5, changes=(revoked,))
-    assert decode_operation(encode_tag_key(2025, bytes(384), b"\x01" * 384)) == TagKey(
-        year=2025, modulus=bytes(384), proof=b"\x01" * 384
+    assert decode_operation(encode_tag_key(2025, bytes(384), b"\x01" * 3072)) == TagKey(
+        year=2025, modulus=bytes(384), proof=b"\x01" * 3072
     )
     assert decode_operation(encode_propose(["parameter.set", "a", 1])) == Propose(
         change=["parameter.set", "a", 1]

@@ -35,10 +35,10 @@ from taxledger.ledger.operations import (
     encode_propose,
     encode_revoke,
     encode_tag_key,
-    tag_key_message,
 )
 from taxledger.ledger.rules import RESULT_NAMES, RULES, Result, decode_result, encode_result
 from taxledger.ledger.schemas import BUILTIN, encode_schema
+from taxledger.ledger.tagkeys import prove_tag_key
 
 
 @pytest.fixture
@@ -205,21 +205,25 @@ def test_12_tag_key_exists(chain):
 
 
 def test_13_tag_key_invalid(chain):
-    def made(year: int, message: bytes, modulus: bytes = b"") -> bytes:
-        return encode_tag_key(year, modulus or tag_signer().modulus, tag_signer().sign(message))
+    def made(
+        chain_id: bytes = chain.chain_id, issuer: int = ISSUER, year: int = 2027, **changed: bytes
+    ) -> bytes:
+        proof = prove_tag_key(tag_signer(), chain_id, issuer, year)
+        return encode_tag_key(2027, changed.get("modulus", tag_signer().modulus), changed.get("proof", proof))
 
-    right = tag_key_message(chain.chain_id, ISSUER, 2027)
     for year in (1989, 2201):
         assert chain.result(tag_key(chain.chain_id, year)) == (13, None)
-    assert chain.result(made(2027, tag_key_message(chain.chain_id, ISSUER, 2028))) == (13, None)
-    assert chain.result(made(2027, tag_key_message(chain.chain_id, CLIENT, 2027))) == (13, None)
-    assert chain.result(made(2027, tag_key_message(bytes(16), ISSUER, 2027))) == (13, None)
-    even = tag_signer().modulus[:-1] + b"\x00"
-    short = b"\x7f" + tag_signer().modulus[1:]
-    assert chain.result(made(2027, right, even)) == (13, None)
-    assert chain.result(made(2027, right, short)) == (13, None)
-    nobody = made(2027, tag_key_message(chain.chain_id, CLIENT, 2027))
-    assert chain.result(nobody, member=CLIENT) == (13, None), "it issues nothing"
+    assert chain.result(made(year=2028)) == (13, None)
+    assert chain.result(made(issuer=CLIENT)) == (13, None)
+    assert chain.result(made(chain_id=bytes(16))) == (13, None)
+    assert chain.result(made(modulus=tag_signer().modulus[:-1] + b"\x00")) == (13, None)
+    assert chain.result(made(modulus=b"\x7f" + tag_signer().modulus[1:])) == (13, None)
+    right = prove_tag_key(tag_signer(), chain.chain_id, ISSUER, 2027)
+    for number in range(8):
+        parts = [right[at : at + 384] for at in range(0, 3072, 384)]
+        parts[number] = parts[number - 1]
+        assert chain.result(made(proof=b"".join(parts))) == (13, None), f"signature {number} counts"
+    assert chain.result(made(issuer=CLIENT), member=CLIENT) == (13, None), "it issues nothing"
     for year in (1990, 2027, 2200):
         assert chain.result(tag_key(chain.chain_id, year)) == (0, None)
 

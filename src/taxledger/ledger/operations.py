@@ -15,6 +15,7 @@ from typing import Any
 from taxledger.ledger import canonical, limits, statekeys
 from taxledger.ledger.crypto import TAG_KEY_BYTES
 from taxledger.ledger.errors import FormatError
+from taxledger.ledger.tagkeys import TAG_KEY_PROOF_BYTES
 
 __all__ = [
     "ENTRY_BYTES",
@@ -35,7 +36,6 @@ __all__ = [
     "encode_propose",
     "encode_revoke",
     "encode_tag_key",
-    "tag_key_message",
 ]
 
 ENTRY_BYTES = 64
@@ -135,7 +135,7 @@ class Revoke:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TagKey:
-    """The signer's RSA tag key for a year: modulus and proof are 384 bytes."""
+    """The signer's RSA tag key for a year: a modulus of 384 bytes and a proof of 3,072."""
 
     year: int
     modulus: bytes
@@ -157,11 +157,6 @@ class Approve:
 
 
 Operation = Attest | Amend | Revoke | TagKey | Propose | Approve
-
-
-def tag_key_message(chain_id: bytes, issuer: int, year: int) -> bytes:
-    """What a tag key's proof signs: msgpack ``["taxledger/tag_key/1", chain_id, issuer, year]``."""
-    return canonical.encode(["taxledger/tag_key/1", chain_id, issuer, year])
 
 
 # --- reading --------------------------------------------------------------------------------
@@ -295,7 +290,7 @@ def _read_tag_key(year: Any, modulus: Any, proof: Any) -> TagKey:
     return TagKey(
         year=_integer(year, 0, 65_535, "year"),
         modulus=_bytes(modulus, TAG_KEY_BYTES, "a modulus"),
-        proof=_bytes(proof, TAG_KEY_BYTES, "a proof"),
+        proof=_bytes(proof, TAG_KEY_PROOF_BYTES, "a proof"),
     )
 
 
@@ -372,7 +367,7 @@ def encode_revoke(kind: int, changes: Sequence[RevokeChange]) -> bytes:
 
 
 def encode_tag_key(year: int, modulus: bytes, proof: bytes) -> bytes:
-    """The payload that publishes a tag key; ``proof`` is its signature over ``tag_key_message``."""
+    """The payload that publishes a tag key; ``proof`` is that of ``tagkeys.prove_tag_key``."""
     return _payload("tag_key", year, modulus, proof)
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from taxledger.ledger import canonical, crypto, statekeys
+from taxledger.ledger import canonical, statekeys
 from taxledger.ledger.calls import Call, RuleState
 from taxledger.ledger.effects import effects_of
 from taxledger.ledger.errors import FormatError, InputError, VerificationError
@@ -30,10 +30,10 @@ from taxledger.ledger.operations import (
     Revoke,
     TagKey,
     decode_operation,
-    tag_key_message,
 )
 from taxledger.ledger.records import Status
 from taxledger.ledger.schemas import is_date
+from taxledger.ledger.tagkeys import verify_tag_key
 
 __all__ = [
     "PAYLOAD_MALFORMED",
@@ -181,10 +181,8 @@ def _tag_key_valid(call: Call) -> Refusal | None:
     tag_key: TagKey = call.operation
     if tag_key.year not in _YEARS or not call.signer.kinds:
         return _REFUSED
-    message = tag_key_message(call.chain_id, call.signer.number, tag_key.year)
     try:
-        crypto.check_tag_modulus(tag_key.modulus)
-        crypto.verify_tag_signature(tag_key.modulus, tag_key.proof, message)
+        verify_tag_key(tag_key.modulus, tag_key.proof, call.chain_id, call.signer.number, tag_key.year)
     except (InputError, VerificationError):
         return _REFUSED
     return None

@@ -12,7 +12,8 @@ from concurrent.futures import Future
 
 from taxledger.ledger.crypto import TagSigner
 from taxledger.ledger.errors import RefusedError
-from taxledger.ledger.operations import encode_tag_key, tag_key_message
+from taxledger.ledger.operations import encode_tag_key
+from taxledger.ledger.tagkeys import prove_tag_key
 from taxledger.nodes.custodian.outbox import STAGE_TAG_KEY, Outbox, Receipt, Settled, Transaction
 from taxledger.nodes.custodian.vault import Vault, YearKeys
 
@@ -37,7 +38,7 @@ class Keyring:
             return known
         private_der = TagSigner.generate_der()
         signer = TagSigner(private_der)
-        proof = signer.sign(tag_key_message(self._vault.chain_id, self._vault.member, year))
+        proof = prove_tag_key(signer, self._vault.chain_id, self._vault.member, year)
         transaction = self._outbox.prepare(
             STAGE_TAG_KEY, "tag_key", encode_tag_key(year, signer.modulus, proof)
         )
