@@ -9,7 +9,8 @@ own, so decoding means: size limit, strict decode, walk, encode again, compare.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgpack
@@ -19,7 +20,21 @@ from taxledger.ledger.errors import EncodingError, LimitError
 
 __all__ = ["decode", "decode_stream", "encode"]
 
-_SCALARS = (int, str, bytes, bool, type(None))
+_PACKER_BYTES_MAX = 256 * 1024
+_SCALARS = frozenset((int, str, bytes, bool, type(None)))
+
+
+class _Packers(threading.local):
+    """One packer a thread: to make one costs several times what it takes to pack a scalar."""
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        self.pack: Callable[[Any], bytes] = msgpack.Packer(use_bin_type=True).pack
+
+
+_packers = _Packers()
 
 
 def encode(value: Any) -> bytes:
@@ -32,29 +47,43 @@ def encode(value: Any) -> bytes:
         EncodingError: for floats, other types, integers beyond 64 bits, or more than 16 levels.
     """
     try:
-        return msgpack.packb(_checked(value, 0), use_bin_type=True)  # type: ignore[no-any-return]
+        if type(value) not in _SCALARS and _has_maps(value, 0):
+            value = _ordered(value)
+        packed = _packers.pack(value)
     except (OverflowError, ValueError, UnicodeEncodeError) as error:
         raise EncodingError(f"not encodable as canonical msgpack: {error}") from error
+    if len(packed) > _PACKER_BYTES_MAX:
+        _packers.renew()  # a packer keeps the largest buffer it ever needed
+    return packed
 
 
-def _checked(value: Any, depth: int) -> Any:
+def _has_maps(value: Any, depth: int) -> bool:
+    """Whether there are maps in a container, whose keys must be put in order; raises for what the profile
+    excludes. Builds nothing: most values have no maps and are packed as they are.
+    """
     kind = type(value)
-    if kind in _SCALARS:
-        return value
     if depth >= limits.nesting_depth_max:
         raise EncodingError(f"expected at most {limits.nesting_depth_max} levels of nesting")
-    if kind is list or kind is tuple:
-        for item in value:
-            if type(item) not in _SCALARS:
-                return [_checked(each, depth + 1) for each in value]
-        return value
+    found = False
     if kind is dict:
         for key in value:
             if type(key) is not str:
                 raise EncodingError(f"expected str map keys, got {type(key).__name__}")
-        ordered = sorted(value, key=lambda key: key.encode())
-        return {key: _checked(value[key], depth + 1) for key in ordered}
-    raise EncodingError(f"expected nil, bool, int, str, bin, array or map, got {kind.__name__}")
+        value, found = value.values(), True
+    elif kind is not list and kind is not tuple:
+        raise EncodingError(f"expected nil, bool, int, str, bin, array or map, got {kind.__name__}")
+    for item in value:
+        if type(item) not in _SCALARS and _has_maps(item, depth + 1):
+            found = True
+    return found
+
+
+def _ordered(value: Any) -> Any:
+    """The value with the keys of its maps ascending by their bytes."""
+    kind = type(value)
+    if kind is dict:
+        return {key: _ordered(value[key]) for key in sorted(value, key=lambda key: key.encode())}
+    return [_ordered(each) for each in value] if kind is list or kind is tuple else value
 
 
 def _no_ext(code: int, _data: bytes) -> Any:
