@@ -38,7 +38,12 @@ ONE_FILE = {
 
 CORE_LIBRARIES = {"msgpack", "plyvel", "cryptography"}
 CLIENT_LIBRARIES = {"httpx", "tenacity", "msgpack", "cryptography"}
-BASE_ONLY = ("taxledger.nodes.home", "taxledger.nodes.control", "taxledger.nodes.lifeline")
+BASE_ONLY = (
+    "taxledger.nodes.home",
+    "taxledger.nodes.homeconfig",
+    "taxledger.nodes.control",
+    "taxledger.nodes.lifeline",
+)
 """Modules that work with the standard library alone."""
 
 IMPURE = {

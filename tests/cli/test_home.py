@@ -18,7 +18,8 @@ from taxledger.ledger.genesis import decode_genesis, origin_of
 from taxledger.ledger.policy import decode_policy
 from taxledger.nodes.cli.network import grant_all_scopes
 from taxledger.nodes.control import find_homes, network_home
-from taxledger.nodes.home import Home, decode_config, host_port
+from taxledger.nodes.home import Home
+from taxledger.nodes.homeconfig import decode_config, host_port
 from taxledger.nodes.network import create_network, free_ports
 from taxledger.nodes.pki import Authorities, make_credentials
 
@@ -172,6 +173,9 @@ def test_a_secret_others_can_read_is_refused(tmp_path: Path) -> None:
     (home.path / "client.json").write_text("[]")
     with pytest.raises(FormatError, match="JSON object"):
         home.client()
+    (home.path / "client.json").write_text('{"url": "http://127.0.0.1", "key": "k"}')
+    with pytest.raises(FormatError, match="host:port"):
+        home.client()
     assert "tl_" not in repr(network_home(tmp_path / "net", "tax"))
 
 
@@ -193,7 +197,7 @@ def test_no_home(tmp_path: Path) -> None:
         ({"network": {"engine": "raft"}}, "one of embedded"),
         ({"network": {"sequencer": True}}, "network.sequencer"),
         ({"api": {"url": "http://nowhere"}}, "host:port"),
-        ({"api": {"url": "https://127.0.0.1:1"}}, "http URL"),
+        ({"api": {"url": "ftp://127.0.0.1:1"}}, "http"),
         ({"peer": {"url": "http://127.0.0.1:1"}}, "https URL"),
         ({"peer": {"url": "https://127.0.0.1:99999"}}, "host and port"),
         ({"peers": "none"}, "expected peers"),

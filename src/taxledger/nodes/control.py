@@ -8,6 +8,7 @@ import http.client
 import json
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -254,7 +255,12 @@ def _wait_lock_free(directory: Path) -> None:
 
 def _get(client: Client, path: str, *, timeout_s: float = 2.0) -> tuple[int, bytes]:
     host, port = host_port(client.url)
-    connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
+    connection: http.client.HTTPConnection
+    if client.url.startswith("https://"):
+        context = ssl.create_default_context(cafile=client.ca)
+        connection = http.client.HTTPSConnection(host, port, timeout=timeout_s, context=context)
+    else:
+        connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
     try:
         connection.request("GET", path, headers={"Authorization": f"Bearer {client.key}"})
         response = connection.getresponse()

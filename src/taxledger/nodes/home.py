@@ -34,6 +34,8 @@ class Client:
 
     url: str
     key: str
+    ca: str | None = None
+    """PEM file of the authority of an ``https`` URL's certificate; None for the system's."""
 
     def __repr__(self) -> str:
         return f"Client(url={self.url!r}, key=…)"
@@ -140,9 +142,11 @@ class Home:
         path = self.path / "client.json"
         try:
             value = json.loads(read_secret(path))
-            return Client(url=value["url"], key=value["key"])
-        except (ValueError, KeyError, TypeError) as error:
+            client = Client(url=value["url"], key=value["key"], ca=value.get("ca"))
+            host_port(client.url)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise FormatError(f'{path}: expected a JSON object {{"url", "key"}}') from error
+        return client
 
     def _read(self, path: Path, bytes_max: int) -> bytes:
         try:

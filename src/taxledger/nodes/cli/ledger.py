@@ -253,8 +253,9 @@ def _print_report(report: AuditReport, differences: list[str], *, holds: bool) -
         say(text)
     verdict = "everything holds" if holds else "NOT in order"
     say(
-        f"{verdict}: {report.origin}, height {report.height}, {report.transactions:,} transactions, "
-        f"{report.signatures:,} signatures, log root {report.log_root.hex()}"
+        f"{verdict}: {report.origin or 'no ledger'}, height {report.height}, "
+        f"{report.transactions:,} transactions, {report.signatures:,} signatures, "
+        f"log root {report.log_root.hex()}"
     )
 
 

@@ -171,7 +171,7 @@ def connect(home: Home) -> Client:
     """
     from taxledger.api.client import Client
     from taxledger.ledger.policy import decode_policy
-    from taxledger.nodes.home import host_port
+    from taxledger.nodes.homeconfig import host_port
 
     access = home.client()
     try:
@@ -181,7 +181,8 @@ def connect(home: Home) -> Client:
         raise UnavailableError(
             f"the node of {home.config.name} does not answer at {access.url}: does the network run?"
         ) from error
-    return Client(access.url, access.key, decode_policy(home.policy()))
+    ca = Path(access.ca) if access.ca else None
+    return Client(access.url, access.key, decode_policy(home.policy()), ca=ca)
 
 
 def missing_package(package: str | None) -> UnavailableError:
