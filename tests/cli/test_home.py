@@ -213,6 +213,13 @@ def test_bad_settings(net: Path, change: dict[str, object], expected: str) -> No
         decode_config(document)
 
 
+def test_a_peer_stands_once(net: Path) -> None:
+    document = tomllib.loads((net / "bank1" / "node.toml").read_text())
+    for peers in ([*document["peers"], document["peers"][0]], document["peers"][::-1]):
+        with pytest.raises(FormatError, match="ascending by number"):
+            decode_config({**document, "peers": peers})
+
+
 def test_settings_that_are_no_toml(tmp_path: Path) -> None:
     (tmp_path / "node.toml").write_text("[member")
     with pytest.raises(FormatError, match="not readable as TOML"):

@@ -117,7 +117,7 @@ async def test_unknown_member(net: Path) -> None:
 def test_ends_only_what_is_a_node_of_the_home(net: Path) -> None:
     home = net / "tax"
     node = subprocess.Popen([sys.executable, "-c", STEADY, "taxledger.nodes.node", "--home", str(home)])
-    stranger = subprocess.Popen([sys.executable, "-c", STEADY])
+    stranger = subprocess.Popen([sys.executable, "-c", STEADY, "an editor", str(net / "bank1")])
     try:
         pids = {str(home): node.pid, str(net / "bank1"): stranger.pid}
         (net / PID_NAME).write_text(json.dumps({"pid": 1, "nodes": pids}))
