@@ -8,6 +8,7 @@ import gzip
 import itertools
 import os
 import threading
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ class Ledger:
     Attributes:
         fail_before, fail_after: numbers of submissions (from 0) that raise without, or after, having counted.
         refuse: code to answer by operation instead of executing.
+        slow: operations that take a while before they count.
     """
 
     def __init__(self) -> None:
@@ -68,12 +70,15 @@ class Ledger:
         self.fail_before: set[int] = set()
         self.fail_after: set[int] = set()
         self.refuse: dict[str, int] = {}
+        self.slow: set[str] = set()
         self._lock = threading.Lock()
 
     def clock(self) -> float:
         return self.chain.time_ms / 1_000
 
     def submit(self, raw: bytes) -> Receipt:
+        if any(operation.encode() in raw for operation in self.slow):
+            time.sleep(0.1)
         with self._lock:
             number = len(self.submitted)
             self.submitted.append(raw)

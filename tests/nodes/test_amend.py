@@ -121,6 +121,13 @@ def test_a_correction_is_found_by_later_rows(custody: Custody, tmp_path: Path) -
     custody.verify()
 
 
+def test_a_voided_row_of_content_that_was_corrected_is_rejected(custody: Custody, tmp_path: Path) -> None:
+    amender(custody).amend(key_of(custody, "1"), fields={"gross": 11_301}, reason="typing error")
+    outcome = custody.upload(write_cumcm(tmp_path / "b.csv", [row(1, status="作废发票")]))
+    assert codes(outcome) == [(2, "content_outdated")]
+    assert state(custody, number="1") == [(1, 2)]
+
+
 def test_a_lost_answer_is_made_good_by_the_next_run(custody: Custody, tmp_path: Path) -> None:
     key = key_of(custody, "1")
     custody.ledger.fail_before = {len(custody.ledger.submitted)}

@@ -105,6 +105,8 @@ def test_sigma_is_the_same_stored_or_made(custody: Custody) -> None:
     assert {tag_of(stored)} == {key[4:20] for key in custody.ledger.records()}
     assert tags_of(custody.vault, "cumcm:E77") == {2019: tag_of(stored)}
     before = custody.vault.database.all("SELECT * FROM tags")
+    custody.reopen()
+    assert custody.vault.sigma("cumcm:E77", INVOICE.kind, 2019) == stored
     unknown = custody.vault.sigma("cumcm:E78", INVOICE.kind, 2019)
     assert unknown not in (None, stored)
     assert custody.vault.database.all("SELECT * FROM tags") == before, "asking does not write"

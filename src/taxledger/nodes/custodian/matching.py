@@ -5,6 +5,7 @@ The rules, first fit (docs/sources.md):
 * no record of this identity → accepted, with the row's status;
 * other content under the same identity → rejected ``conflict``; the first stands;
 * content and status of any version ever attested → duplicate (a reversed record was valid before);
+* another status for content that was corrected since → ``content_outdated``;
 * only the status differs: valid or reversed → voided is an amendment, valid → reversed too; back is
   ``status_backwards``.
 
@@ -230,7 +231,10 @@ class Matcher:
         forward = (status == VOIDED and known.status in (VALID, REVERSED)) or (
             status == REVERSED and known.status == VALID
         )
-        if not forward or content != known.content:
+        if content != known.content:
+            expected, expected_zh = "the content that it was corrected to", "更正后的内容"
+            return REJECTED, _bad(row.line, "content_outdated", "", expected, expected_zh)
+        if not forward:
             name = Status(known.status).name.lower()
             return REJECTED, _bad(
                 row.line,
