@@ -9,21 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from taxledger.ledger import limits
 from taxledger.ledger.errors import InputError, RefusedError, UnavailableError
 from taxledger.nodes.ordering.embedded.messages import (
     Answer,
     DecidedBlock,
+    Proposal,
     Step,
     decode_answer,
     encode_step,
 )
 from taxledger.nodes.peers import PeerClient
-
-if TYPE_CHECKING:
-    from taxledger.nodes.ordering.embedded.sequencer import Sequencer
+from taxledger.nodes.replica import Replica
 
 __all__ = ["Link"]
 
@@ -31,6 +30,27 @@ _PING_S = 2.0
 _BACKOFF_S = (0.05, 0.1, 0.2, 0.5, 1.0)
 _BLOCKS_BYTES_MAX = 6 * 1024 * 1024
 _BLOCKS_MAX = limits.uncertified_blocks_max
+
+
+class Desk(Protocol):
+    """What a link needs of the sequencer whose line it is."""
+
+    @property
+    def replica(self) -> Replica: ...
+
+    @property
+    def proposal(self) -> Proposal | None:
+        """What is to be voted on now."""
+
+    @property
+    def writes(self) -> str | None:
+        """None while writes go on, else why they wait."""
+
+    def take(self, answer: Answer) -> None:
+        """On the ledger thread: count the votes and co-signatures of an answer."""
+
+    def link_changed(self) -> None:
+        """A peer answered or fell silent."""
 
 
 class Link:
@@ -42,7 +62,7 @@ class Link:
         problem: what it complained of last.
     """
 
-    def __init__(self, sequencer: Sequencer, peer: PeerClient) -> None:
+    def __init__(self, sequencer: Desk, peer: PeerClient) -> None:
         self.peer = peer
         self.decided: int | None = None
         self.certified = 0
