@@ -8,8 +8,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from faulty_node import SIGNED_NAME
-from network import RealNetwork
 
+from network import RealNetwork
 from taxledger.api.reader import Receipt
 from taxledger.ledger.chain import Chain
 from taxledger.ledger.checkpoint import Checkpoint, cosignature_message

@@ -31,8 +31,9 @@ from taxledger.api.reader import Receipt
 from taxledger.ledger.crypto import Signer
 from taxledger.ledger.errors import UnavailableError
 from taxledger.ledger.hashing import sha256
-from taxledger.ledger.operations import encode_tag_key, tag_key_message
+from taxledger.ledger.operations import encode_tag_key
 from taxledger.ledger.policy import decode_policy
+from taxledger.ledger.tagkeys import prove_tag_key
 from taxledger.ledger.transaction import sign_transaction
 from taxledger.nodes import control
 from taxledger.nodes.cli.network import make_network
@@ -216,7 +217,7 @@ class RealNetwork:
         """The transaction that must stand before any record of a year."""
         signer = chainkit.tag_signer()
         return self.sign(
-            encode_tag_key(year, signer.modulus, signer.sign(tag_key_message(self.chain_id, 1, year)))
+            encode_tag_key(year, signer.modulus, prove_tag_key(signer, self.chain_id, 1, year))
         )
 
     def submit(self, raw: bytes, member: str | None = None) -> Receipt:
@@ -246,6 +247,7 @@ class Load:
 
     Attributes:
         acknowledged: certified receipts by transaction id.
+        payload: makes the payload that begins with a number; may be replaced before the load begins.
     """
 
     RECORDS = 8
@@ -255,6 +257,7 @@ class Load:
     def __init__(self, network: RealNetwork, *members: str, threads: int = 2, first: int = 0) -> None:
         self.network = network
         self.acknowledged: dict[bytes, Receipt] = {}
+        self.payload: Callable[[int], bytes] = self._payload
         self._next = first
         self._lock = threading.Lock()
         self._end = threading.Event()
@@ -274,11 +277,17 @@ class Load:
         for thread in self._threads:
             thread.join(PATIENCE_S)
 
+    def _payload(self, begin: int) -> bytes:
+        """``RECORDS`` records that no other transaction of this load has."""
+        return chainkit.attest(
+            chainkit.group(*range(begin + 1, begin + 1 + self.RECORDS), tag=1 + begin % 5)
+        )
+
     def _transaction(self) -> bytes:
         with self._lock:
             begin, self._next = self._next, self._next + self.RECORDS
-        group = chainkit.group(*range(begin + 1, begin + 1 + self.RECORDS), tag=1 + begin % 5)
-        return self.network.sign(chainkit.attest(group))
+            payload = self.payload(begin)
+        return self.network.sign(payload)
 
     def _run(self, member: str) -> None:
         try:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import pytest
 from ledgers import check_ledgers
+
 from network import Load, RealNetwork, until
 
 Point = tuple[str, int, str]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ledgers import check_ledgers
+
 from network import Load, RealNetwork
 
 

@@ -8,6 +8,7 @@ import time
 
 import pytest
 from ledgers import check_ledgers
+
 from network import Load, RealNetwork, until
 
 

@@ -9,8 +9,8 @@ import io
 import chainkit
 import httpx
 from ledgers import check_ledgers
-from network import RealNetwork, until
 
+from network import RealNetwork, until
 from taxledger.ledger import statekeys
 from taxledger.ledger.archive import ArchiveEnd, read_archive
 from taxledger.ledger.checkpoint import decode_note
