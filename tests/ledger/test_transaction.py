@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -12,7 +13,12 @@ from hypothesis import strategies as st
 from taxledger.ledger import limits
 from taxledger.ledger.crypto import Signer
 from taxledger.ledger.errors import FormatError, LimitError, VerificationError
-from taxledger.ledger.transaction import decode_transaction, sign_transaction, verify_transaction
+from taxledger.ledger.transaction import (
+    VerifiedSignatures,
+    decode_transaction,
+    sign_transaction,
+    verify_transaction,
+)
 
 SIGNER = Signer(bytes(range(32)))
 CHAIN_ID = bytes.fromhex("00112233445566778899aabbccddeeff")
@@ -232,3 +238,19 @@ def test_another_key_does_not_verify() -> None:
     with pytest.raises(VerificationError) as caught:
         verify_transaction(decode_transaction(signed()), Signer(bytes(32)).public_key)
     assert caught.value.code == "signature_invalid"
+
+
+def test_verified_signatures_are_remembered_with_their_key_and_forgotten_in_order() -> None:
+    other = Signer(bytes(32))
+    verify = VerifiedSignatures(size_max=2)
+    first, second, third = (decode_transaction(signed(exp_s=IAT_S + each)) for each in (1, 2, 3))
+    verify(first, SIGNER.public_key)
+    with pytest.raises(VerificationError):
+        verify(first, other.public_key)
+    # Its id no longer covers its bytes, so only memory can let it pass: decode_transaction never makes one.
+    forged = replace(first, signature=bytes(64))
+    verify(forged, SIGNER.public_key)
+    verify(second, SIGNER.public_key)
+    verify(third, SIGNER.public_key)
+    with pytest.raises(VerificationError):
+        verify(forged, SIGNER.public_key)

@@ -61,5 +61,7 @@ heartbeat_ms_default = 30_000
 peer_timeout_ms = 10_000
 peer_message_bytes_max = 16 * 1024 * 1024
 page_cache_bytes_default = 64 * 1024 * 1024
+verified_signatures_default = 8_192
+"""Of transactions: remembered so that each is verified once."""
 page_entries_default = 24
 """Leaves and references in a page of the state map: no root depends on it."""

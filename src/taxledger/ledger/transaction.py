@@ -13,7 +13,13 @@ from taxledger.ledger.crypto import Signer, verify_signature
 from taxledger.ledger.errors import FormatError, LimitError, VerificationError
 from taxledger.ledger.hashing import key_id, log_leaf
 
-__all__ = ["Transaction", "decode_transaction", "sign_transaction", "verify_transaction"]
+__all__ = [
+    "Transaction",
+    "VerifiedSignatures",
+    "decode_transaction",
+    "sign_transaction",
+    "verify_transaction",
+]
 
 _CONTENT_TYPE = b"application/taxledger+msgpack"
 _BEFORE_KID = b"\xa4\x01\x27\x03\x78" + bytes([len(_CONTENT_TYPE)]) + _CONTENT_TYPE + b"\x04\x50"
@@ -126,6 +132,30 @@ def verify_transaction(tx: Transaction, public_key: bytes) -> None:
             "signature_invalid", "another key's id", expected=key_id(public_key).hex(), got=tx.kid.hex()
         )
     verify_signature(public_key, tx.signature, tx.signed_bytes)
+
+
+class VerifiedSignatures:
+    """``verify_transaction`` that remembers, within bounds, what verified: a transaction that was checked
+    before it was proposed is not verified a second time when it is executed.
+
+    The id covers all bytes, signature included, so a remembered pair of id and key can mean nothing else.
+    """
+
+    __slots__ = ("_known", "_size_max")
+
+    def __init__(self, size_max: int = limits.verified_signatures_default) -> None:
+        self._known: dict[bytes, None] = {}  # id ‖ key, oldest first
+        self._size_max = size_max
+
+    def __call__(self, tx: Transaction, public_key: bytes) -> None:
+        """As ``verify_transaction``."""
+        known = tx.id + public_key
+        if known in self._known:
+            return
+        verify_transaction(tx, public_key)
+        if len(self._known) >= self._size_max:
+            del self._known[next(iter(self._known))]
+        self._known[known] = None
 
 
 # --- the CBOR there is ----------------------------------------------------------------------

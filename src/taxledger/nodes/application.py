@@ -145,6 +145,7 @@ class Application:
             chain_id=self.chain.chain_id,
             time_ms=max(self.now_ms(), self.chain.tip.time_ms + 1),
             is_logged=self.chain.is_logged,
+            verify=self.chain.verified,
         )
 
     def deliver(self, time_ms: int, transactions: Sequence[bytes]) -> Executed:
