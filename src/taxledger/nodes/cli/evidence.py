@@ -28,6 +28,7 @@ from taxledger.nodes.cli.output import (
     say,
     write_file,
 )
+from taxledger.nodes.cli.wording import STATUSES_ZH, complete_zh, refused_zh, verified_zh
 
 if TYPE_CHECKING:
     from taxledger.ledger.answer import Answer
@@ -122,7 +123,14 @@ def print_totals(rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
         sums = [money(row[name], row["currency"] or "CNY") if name in row else "" for name in columns]
         table.append(
-            (row["kind"], row["direction"] or "", row["status"], row["currency"] or "", row["count"], *sums)
+            (
+                row["kind"],
+                row["direction"] or "",
+                f"{row['status']} {STATUSES_ZH[row['status']]}",
+                row["currency"] or "",
+                row["count"],
+                *sums,
+            )
         )
     head = ("kind", "direction", "status", "currency", "count", *columns)
     print_table(head, table, right=range(4, len(head)))
@@ -138,16 +146,18 @@ def print_answer(answer: Answer) -> None:
         f"verified: height {answer.height}, log size {answer.size}, "
         f"co-signed by {signers} validators, the oldest {_ago(answer.age_ms)} ago"
     )
+    say(verified_zh(answer.height, signers, answer.age_ms // 1_000))
     for kind, date in answer.through.items():
         if date is None:
             say(f"{kind_name(kind)}: the issuer makes no statement on completeness")
         else:
             held = "the whole range" if answer.complete(kind) else "not the whole range"
             say(f"{kind_name(kind)}: complete through {date} ({held})")
+        say(f"{kind_name(kind)}: {complete_zh(date, whole=answer.complete(kind))}")
     if answer.records:
         print_totals(totals(answer))
     else:
-        say("no records: proved to be absent")
+        say("no records: proved to be absent\n没有记录：已证明不存在")
 
 
 def get(
@@ -254,10 +264,13 @@ def _print_refusal(refusal: VerificationError, *, as_json: bool) -> None:
             }
         )
         return
-    say(f"refused: {refusal}")
+    say(f"refused: {refusal}\n{refused_zh(refusal.code)}")
     if refusal.expected is not None or refusal.got is not None:
-        say(f"  expected {refusal.expected}")
-        say(f"  got      {refusal.got}")
+        expected, got = (
+            each.hex() if isinstance(each, bytes) else each for each in (refusal.expected, refusal.got)
+        )
+        say(f"  expected {expected}")
+        say(f"  got      {got}")
 
 
 def show(file: FileArgument, as_json: JsonOption = False) -> None:

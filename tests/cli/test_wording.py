@@ -1,0 +1,27 @@
+"""Every verdict that a credit officer can meet has its Chinese sentence."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from taxledger.ledger.records import Status
+from taxledger.nodes.cli.wording import REFUSALS_ZH, STATUSES_ZH, complete_zh, refused_zh
+
+
+def test_every_code_of_the_protocol_has_a_sentence() -> None:
+    protocol = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text("utf-8")
+    table = protocol[protocol.index("## 10.") : protocol.index("## 11.")]
+    codes = set(re.findall(r"^\| `([a-z_]+)` \|", table, re.MULTILINE))
+    assert codes == set(REFUSALS_ZH)
+    assert len(set(REFUSALS_ZH.values())) == len(REFUSALS_ZH)
+
+
+def test_every_status_has_a_word() -> None:
+    assert set(STATUSES_ZH) == {status.name.lower() for status in Status}
+
+
+def test_a_sentence_names_its_code_and_completeness_its_day() -> None:
+    assert refused_zh("checkpoint_stale") == "未通过：证据已过时，请重新获取（checkpoint_stale）"
+    assert "2025-02-28" in complete_zh("2025-02-28", whole=True)
+    assert "未作声明" in complete_zh(None, whole=False)
