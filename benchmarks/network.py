@@ -20,7 +20,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -263,12 +262,11 @@ def _idle(net: BenchNetwork, *, submissions: int) -> list[Figure]:
     ]
 
 
-def measure_network(scale: float = 1.0) -> list[Figure]:
-    """All four measurements on one network."""
-    with running_network() as net, tempfile.TemporaryDirectory() as name:
-        return [
-            *_upload(net, Path(name), enterprises=max(2, int(60 * scale)), rows=1_000),
-            *_ledger(net, transactions=max(4, int(80 * scale)), records=1_000),
-            *_single(net, transactions=max(100, int(4_000 * scale)), in_flight=256),
-            *_idle(net, submissions=max(20, int(300 * scale))),
-        ]
+def measure_network(net: BenchNetwork, folder: Path, scale: float = 1.0) -> list[Figure]:
+    """All four measurements on one network; ``scale`` says how much of each."""
+    return [
+        *_upload(net, folder, enterprises=max(2, int(60 * scale)), rows=1_000),
+        *_ledger(net, transactions=max(4, int(80 * scale)), records=1_000),
+        *_single(net, transactions=max(100, int(4_000 * scale)), in_flight=256),
+        *_idle(net, submissions=max(20, int(300 * scale))),
+    ]
