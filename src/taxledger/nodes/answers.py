@@ -86,6 +86,7 @@ class Answers:
         self._is_ready = is_ready
         self._waiting: dict[bytes, asyncio.Future[Receipt]] = {}
         self._log_signature: tuple[int, bytes, bytes] | None = None
+        self._note: tuple[CertifiedState, bytes] | None = None
         self._forwards: set[asyncio.Task[None]] = set()
         self._stopping = False
 
@@ -122,14 +123,18 @@ class Answers:
         return state
 
     async def note(self, state: CertifiedState) -> bytes:
-        """The certified checkpoint with a log signature and the q newest co-signatures."""
+        """The certified checkpoint with a log signature and the q newest co-signatures; made once a state."""
+        if self._note is not None and self._note[0] is state:
+            return self._note[1]
         public_key, signature = await self._signature_of_log(state)
         lines = [
             (f"{self._config.network}/{validator.name}", validator.cosign_key, each.time_s, each.signature)
             for each in sorted(state.cosigns, key=lambda each: each.member)
             if (validator := state.validators[each.member]).cosign_key is not None
         ]
-        return encode_note(state.checkpoint, public_key, signature, lines)
+        note = encode_note(state.checkpoint, public_key, signature, lines)
+        self._note = (state, note)
+        return note
 
     async def _signature_of_log(self, state: CertifiedState) -> tuple[bytes, bytes]:
         """A validator signs as the log itself; an observer asks one."""
