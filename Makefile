@@ -39,7 +39,7 @@ bench: $(READY) ## Benchmarks, beside the machine's own primitives; writes bench
 	$(BIN)/python -m benchmarks
 
 acceptance: $(READY) ## Walk the acceptance list with the real data of TAXLEDGER_DATA
-	$(BIN)/python tests/acceptance/run.py
+	$(BIN)/python -m tests.acceptance.run --report acceptance
 
 build: $(READY) ## Wheel and source distribution in dist/
 	$(BIN)/python -m build --no-isolation --outdir dist .

@@ -23,7 +23,7 @@ from taxledger.nodes.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from taxledger.nodes.custodian.report import UploadOutcome
+    from taxledger.nodes.custodian.report import FileOutcome, UploadOutcome
     from taxledger.nodes.custodian.upload import Progress
     from taxledger.nodes.sources.rows import Source
 
@@ -31,6 +31,7 @@ __all__ = ["open_source", "register", "upload_files"]
 
 _COUNTS = ("rows", "accepted", "amended", "duplicates", "rejected")
 _SOURCES = ("cumcm", "csv")
+_REJECTIONS_SHOWN = 5
 
 
 def open_source(source: str, *, mapping: Path | None, subject: str | None, kind: str | None) -> Source:
@@ -177,7 +178,8 @@ def print_outcome(outcome: UploadOutcome) -> None:
         )
     for each in outcome.files:
         if each.error:
-            note(f"{each.file}: {each.error}")
+            note(each.error if each.error.startswith(each.file) else f"{each.file}: {each.error}")
+        _note_rejected(each)
     for operation, code in outcome.refused:
         note(f"the ledger refused an {operation} transaction: code {code} (docs/protocol.md §8)")
     for text in outcome.notes:
@@ -188,6 +190,16 @@ def print_outcome(outcome: UploadOutcome) -> None:
         say(f"attested through {outcome.through}")
     if outcome.dry_run:
         say("a dry run: nothing was attested")
+
+
+def _note_rejected(file: FileOutcome) -> None:
+    """The first rejected rows of a file, each with its place and reason."""
+    rejected = sorted(file.rejections, key=lambda bad: bad.line)
+    for bad in rejected[:_REJECTIONS_SHOWN]:
+        column = f", column {bad.column}" if bad.column else ""
+        note(f"{file.file}: line {bad.line}{column}: {bad.code}: expected {bad.expected}, got {bad.found!r}")
+    if len(rejected) > _REJECTIONS_SHOWN:
+        note(f"{file.file}: and {len(rejected) - _REJECTIONS_SHOWN:,} more rejected; --report FILE lists all")
 
 
 def _sum_totals(outcome: UploadOutcome) -> list[dict[str, Any]]:

@@ -1,0 +1,1 @@
+"""The acceptance list, walked as a new user would: ``make acceptance``."""

@@ -1,0 +1,34 @@
+"""The lines in the order of the list."""
+
+from __future__ import annotations
+
+from ..stage import Line
+from . import (
+    bad_input,
+    bench,
+    crashes,
+    demo,
+    determinism,
+    ingest,
+    liars,
+    million,
+    mutations,
+    sums,
+    wheel,
+)
+
+__all__ = ["LINES"]
+
+LINES: tuple[Line, ...] = (
+    demo.LINE,
+    ingest.LINE,
+    sums.LINE,
+    mutations.LINE,
+    crashes.LINE,
+    liars.LINE,
+    determinism.LINE,
+    million.LINE,
+    bench.LINE,
+    wheel.LINE,
+    bad_input.LINE,
+)
