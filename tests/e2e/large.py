@@ -1,6 +1,6 @@
 """Networks that begin with many records: their stores are filled by driving the ledger in this process.
 
-    python tests/e2e/large.py DIR RECORDS      a network in DIR with so many records, to be started as any other
+python tests/e2e/large.py DIR RECORDS      a network in DIR with so many records, to be started as any other
 """
 
 from __future__ import annotations
@@ -37,9 +37,7 @@ def attestation(chance: random.Random, tags: list[bytes]) -> bytes:
     for tag in sorted(chance.sample(tags, GROUPS)):
         rids = sorted(chance.randbytes(16) for _ in range(ENTRIES // GROUPS))
         entries = b"".join(rid + chance.randbytes(48) for rid in rids)
-        groups.append(
-            AttestGroup(tag=tag, month=chance.randint(1, 12), schema=1, status=1, entries=entries)
-        )
+        groups.append(AttestGroup(tag=tag, month=chance.randint(1, 12), schema=1, status=1, entries=entries))
     return encode_attest(chainkit.INVOICE, 2025, None, groups)
 
 

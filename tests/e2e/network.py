@@ -216,9 +216,7 @@ class RealNetwork:
     def tag_key(self, year: int = 2025) -> bytes:
         """The transaction that must stand before any record of a year."""
         signer = chainkit.tag_signer()
-        return self.sign(
-            encode_tag_key(year, signer.modulus, prove_tag_key(signer, self.chain_id, 1, year))
-        )
+        return self.sign(encode_tag_key(year, signer.modulus, prove_tag_key(signer, self.chain_id, 1, year)))
 
     def submit(self, raw: bytes, member: str | None = None) -> Receipt:
         """Submit and wait for the certified receipt."""
@@ -251,7 +249,7 @@ class Load:
     """
 
     RECORDS = 8
-    PAUSE_S = 0.04
+    PAUSE_S = 0.08
     """Between two transactions of a thread: more would only take the processors from what is tested."""
 
     def __init__(self, network: RealNetwork, *members: str, threads: int = 2, first: int = 0) -> None:
@@ -279,9 +277,7 @@ class Load:
 
     def _payload(self, begin: int) -> bytes:
         """``RECORDS`` records that no other transaction of this load has."""
-        return chainkit.attest(
-            chainkit.group(*range(begin + 1, begin + 1 + self.RECORDS), tag=1 + begin % 5)
-        )
+        return chainkit.attest(chainkit.group(*range(begin + 1, begin + 1 + self.RECORDS), tag=1 + begin % 5))
 
     def _transaction(self) -> bytes:
         with self._lock:

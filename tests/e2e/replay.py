@@ -1,6 +1,6 @@
 """Executes an ordered input from the genesis on and prints every hash it gives, as JSON; needs ``ledger`` alone.
 
-    python tests/e2e/replay.py FILE [ARCHIVE]     FILE: canonical [genesis leaf, [[block time, [transaction …]] …]]
+python tests/e2e/replay.py FILE [ARCHIVE]     FILE: canonical [genesis leaf, [[block time, [transaction …]] …]]
 """
 
 from __future__ import annotations

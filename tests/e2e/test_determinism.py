@@ -54,7 +54,8 @@ def story() -> Story:
     block(key, key, b"garbage", chain.sign(chainkit.tag_key(chain.chain_id, 2024)))
     for at in range(6):
         groups = [
-            chainkit.group(*sorted(chance.sample(range(10_000), 60)), tag=chance.randrange(4)) for _ in range(8)
+            chainkit.group(*sorted(chance.sample(range(10_000), 60)), tag=chance.randrange(4))
+            for _ in range(8)
         ]
         block(
             *(chain.sign(chainkit.attest(group, through=f"2025-0{at + 1}-15")) for group in groups),
@@ -150,9 +151,7 @@ def test_under_every_hash_seed(story: Story, tmp_path: Path, seed: str) -> None:
 
 
 @pytest.mark.parametrize("minor", [minor for minor in MINORS if minor != sys.version_info.minor])
-def test_on_every_other_python(
-    story: Story, tmp_path: Path, minor: int, pytestconfig: pytest.Config
-) -> None:
+def test_on_every_other_python(story: Story, tmp_path: Path, minor: int, pytestconfig: pytest.Config) -> None:
     interpreter = interpreters().get(minor)
     if interpreter is None:
         pytest.skip(f"needs another Python: 3.{minor} is not installed")

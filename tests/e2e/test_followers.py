@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import shutil
+
 from ledgers import check_ledgers
 
 from network import Load, RealNetwork
+
+from taxledger.ledger.audit import audit_archive
+from taxledger.ledger.store import MemoryStore
 
 
 def test_the_supervisor_brings_back_each_follower(net: RealNetwork) -> None:
@@ -36,5 +42,16 @@ def test_without_restart_the_others_go_on(net: RealNetwork) -> None:
         net.start("bank3")
         acknowledged = load.finish()
     assert net.agree()["height"] > before
+    # One whose disk is gone begins again from the genesis and gets everything from the sequencer.
+    net.stop("bank2")
+    shutil.rmtree(net.homes["bank2"].store_path)
+    net.homes["bank2"].store_path.mkdir()
+    net.start("bank2")
+    said = net.agree()
+    report = audit_archive(
+        io.BytesIO(net.get("bank2", "/v1/export").content), MemoryStore(), policy=net.policy
+    )
+    assert report.ok
+    assert (report.log_root.hex(), report.state_root.hex()) == (said["log_root"], said["state_root"])
     net.stop()
     print(check_ledgers(net, acknowledged))

@@ -4,6 +4,7 @@ and writes go on by themselves."""
 from __future__ import annotations
 
 import random
+import shutil
 import time
 
 import pytest
@@ -34,6 +35,41 @@ def survive(net: RealNetwork, seed: int, kills: int) -> None:
 
 def test_killed_again_and_again(net: RealNetwork) -> None:
     survive(net, seed=random.SystemRandom().randrange(10**6), kills=12)
+
+
+def test_a_lost_store_stops_writes_until_it_is_restored(net: RealNetwork) -> None:
+    """A sequencer that has forgotten what it voted for must not order anything: it would vote a second time."""
+    with Load(net, "bank1", "bank2") as load:
+        load.progress(3)
+        acknowledged = load.finish()
+    height = net.agree()["height"]
+    store = net.homes["tax"].store_path
+    net.stop("tax")
+    shutil.rmtree(store)
+    store.mkdir()
+    for name in ("bank1", "bank2", "bank3"):
+        net.stop(name)
+    net.start("tax")  # alone: nobody can tell it yet what it has lost
+    assert net.status("tax")["height"] == 0
+    for name in ("bank1", "bank2", "bank3"):
+        net.start(name)
+    with Load(net, "bank2", "bank3", first=1_000_000) as load:
+        until(
+            lambda: "old copy" in (net.status("tax").get("reason") or ""), "the sequencer says what is wrong"
+        )
+        until(lambda: "old copy" in (net.status("bank1").get("reason") or ""), "and the others repeat it")
+        assert {net.height(name) for name in net.names[1:]} == {height}
+        net.stop("tax")
+        net.stop("bank1")
+        shutil.rmtree(store)
+        shutil.copytree(net.homes["bank1"].store_path, store)
+        net.start("bank1")
+        net.start("tax")
+        load.progress(3)
+        acknowledged |= load.finish()
+    net.agree()
+    net.stop()
+    print(check_ledgers(net, acknowledged))
 
 
 @pytest.mark.slow

@@ -148,7 +148,9 @@ def test_nothing_uncertified_is_visible(net: RealNetwork) -> None:
     check_hidden(net, "tax", height, size, decided, undecided)
     put(net, "tax", undecided)
     net.start("bank2")
-    until(lambda: net.get("tax", f"/v1/transactions/{log_leaf(undecided).hex()}").status_code == 200, "resumed")
+    until(
+        lambda: net.get("tax", f"/v1/transactions/{log_leaf(undecided).hex()}").status_code == 200, "resumed"
+    )
     net.agree("tax", "bank1", "bank2")
     for name in ("tax", "bank1", "bank2"):
         with net.client(name) as client:
