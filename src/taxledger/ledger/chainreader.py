@@ -120,6 +120,11 @@ class ChainReader:
         found = self.reader.get(at(b"C", height))
         return () if found is None else tuple((m, t, s) for m, t, s in canonical.decode(found))
 
+    def votes(self, height: int) -> tuple[tuple[int, bytes], ...]:
+        """``(member, signature)`` ascending: the quorum that decided a block."""
+        votes = canonical.decode(self._must(at(b"D", height), f"votes of block {height}"))
+        return tuple((member, signature) for member, signature in votes)
+
     def block(self, height: int) -> StoredBlock:
         """A decided block. Raises InvariantError when there is none at this height."""
         header_leaf = self.header_leaf(height)
@@ -128,13 +133,12 @@ class ChainReader:
         leaves = tuple(value for _, value in self.reader.scan(at(b"L", begin), at(b"L", end)))
         results = tuple(self.results(height))
         check(len(leaves) == len(results) == header.transactions, f"block {height} is incomplete")
-        votes = canonical.decode(self._must(at(b"D", height), f"votes of block {height}"))
         return StoredBlock(
             height=height,
             transactions=leaves,
             header_leaf=header_leaf,
             results=results,
-            votes=tuple((member, signature) for member, signature in votes),
+            votes=self.votes(height),
             cosigns=self.cosigns(height),
         )
 

@@ -132,9 +132,8 @@ class Answers:
             for each in sorted(state.cosigns, key=lambda each: each.member)
             if (validator := state.validators[each.member]).cosign_key is not None
         ]
-        note = encode_note(state.checkpoint, public_key, signature, lines)
-        self._note = (state, note)
-        return note
+        self._note = state, encode_note(state.checkpoint, public_key, signature, lines)
+        return self._note[1]
 
     async def _signature_of_log(self, state: CertifiedState) -> tuple[bytes, bytes]:
         """A validator signs as the log itself; an observer asks one."""
@@ -145,7 +144,7 @@ class Answers:
             found = self._keys.log.public_key, sign_checkpoint(self._keys.log, state.checkpoint)
         else:
             found = await self._ask_log_signature(state)
-        self._log_signature = (size, *found)
+        self._log_signature = size, *found
         return found
 
     async def _ask_log_signature(self, state: CertifiedState) -> tuple[bytes, bytes]:
@@ -276,9 +275,8 @@ class Answers:
 
     def dropped(self, transaction_id: bytes, code: str, text: str | None = None) -> None:
         """A transaction can't count: tell whoever waits for it."""
-        named = _REFUSALS.get(code, code)
         detail = (text or f"the transaction can't count: {code}").removeprefix(f"{code}: ")
-        self._fail(transaction_id, RefusedError(named, detail))
+        self._fail(transaction_id, RefusedError(_REFUSALS.get(code, code), detail))
 
     def _fail(self, transaction_id: bytes, error: Exception) -> None:
         future = self._waiting.pop(transaction_id, None)

@@ -183,15 +183,14 @@ class Link:
     def _block(self, height: int) -> DecidedBlock:
         replica = self._sequencer.replica
         chain = replica.application.chain
-        stored = chain.block(height)
-        header = chain.header(height)
         header_hash = chain.header_hash(height)
+        has_batch = self._votes.get(height) == header_hash
         return DecidedBlock(
             height=height,
-            time_ms=header.time_ms,
-            transactions=None if self._votes.get(height) == header_hash else stored.transactions,
+            time_ms=chain.header(height).time_ms,
+            transactions=None if has_batch else chain.block(height).transactions,
             header_hash=header_hash,
-            votes=stored.votes,
+            votes=chain.votes(height),
             cosigns=tuple(replica.certification.messages(height)),
         )
 
