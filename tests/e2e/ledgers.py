@@ -101,7 +101,7 @@ def _check_signed(network: RealNetwork, name: str, chain: Chain, roots: Mapping[
         if message.startswith(VOTE):
             height = int.from_bytes(message[len(VOTE) + 16 :][:8], "big")
             votes[key, height].add(message[-32:])
-        elif message.startswith(COSIGN) or message.startswith(b"e2e"):
+        elif message.startswith((COSIGN, b"e2e")):
             size, root = message.removesuffix(b"\n").split(b"\n")[-2:]
             expected = Checkpoint(origin="", size=0, root=roots[int(size)]).text.split(b"\n")[2]
             assert root == expected, f"{name} signed a tree of {size!r} leaves that is not ours"

@@ -1,4 +1,4 @@
-"""The same ordered input gives the same roots: on every Python, under any hash seed, and replayed into an empty folder."""
+"""The same ordered input gives the same roots: on every Python, for any hash seed, replayed from nothing."""
 
 from __future__ import annotations
 

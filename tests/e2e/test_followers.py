@@ -8,7 +8,6 @@ import shutil
 from ledgers import check_ledgers
 
 from network import Load, RealNetwork
-
 from taxledger.ledger.audit import audit_archive
 from taxledger.ledger.store import MemoryStore
 
