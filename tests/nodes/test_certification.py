@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 
 import chainkit
 import pytest
 from cluster import Cluster, running
 
+from taxledger.ledger.chain import Chain
 from taxledger.ledger.checkpoint import (
     Checkpoint,
     cosign,
@@ -17,8 +19,13 @@ from taxledger.ledger.checkpoint import (
     sign_checkpoint,
 )
 from taxledger.ledger.errors import InputError, VerificationError
+from taxledger.ledger.genesis import Genesis
+from taxledger.ledger.governance import member_set
+from taxledger.ledger.operations import encode_approve, encode_propose
 from taxledger.ledger.policy import Policy, decode_policy, encode_policy, verify_checkpoint
-from taxledger.nodes.application import CosignMessage, decode_cosign, encode_cosign
+from taxledger.ledger.store import MemoryStore
+from taxledger.nodes.application import Application, CosignMessage, Keys, decode_cosign, encode_cosign
+from taxledger.nodes.replica import Replica
 
 HOUR_S = 3_600
 AGE_MS_MAX = 600_000
@@ -71,7 +78,10 @@ async def test_a_liar_and_a_member_that_is_cut_off_cannot_make_an_old_state_look
         lie = signed(cluster, liar, old, now_ms // 1_000)
         await cut_off.replica.run(cut_off.replica.receive, [renewed, lie])
         served = list(cut_off.replica.certified.cosigns)
-        assert [each.member for each in served[:2]] == [3, 4] or [each.member for each in served[:2]] == [4, 3]
+        assert [each.member for each in served[:2]] == [3, 4] or [each.member for each in served[:2]] == [
+            4,
+            3,
+        ]
 
         everything = {(each.member, each.time_s): each for each in [*before, *served]}.values()
         policy = policy_of(cluster)
@@ -98,6 +108,7 @@ async def test_the_age_served_is_that_of_the_qth_newest() -> None:
         replica = cluster.nodes[2].replica
         tree = replica.certified.checkpoint
         begin = cluster.now_ms() // 1_000
+        cluster.time_ms += 40_000
         for member, later in ((1, 40), (2, 10), (3, 30), (4, 20)):
             await replica.run(replica.receive, [signed(cluster, member, tree, begin + later)])
         assert [each.member for each in replica.certified.cosigns] == [1, 3, 4]
@@ -112,7 +123,7 @@ async def test_cosignatures_survive_a_restart() -> None:
         await cluster.until(cluster.certified(1))
         node = cluster.nodes[2]
         tree = node.replica.certified.checkpoint
-        later = cluster.now_ms() // 1_000 + 100
+        later = cluster.now_ms() // 1_000 + 20
         heartbeats = [signed(cluster, member, tree, later) for member in (1, 3, 4)]
         await node.replica.run(node.replica.receive, heartbeats)
         before = node.replica.certified
@@ -120,6 +131,46 @@ async def test_cosignatures_survive_a_restart() -> None:
         await node.start()
         after = node.replica.certified
         assert (after.height, after.checkpoint, after.cosigns) == (1, tree, before.cosigns)
+
+
+async def test_a_restart_knows_who_cosigns_a_block_from_before_a_change_of_validators() -> None:
+    """Member 8 leaves with block 3. A node that starts again at block 2 still shows its co-signature."""
+    network = chainkit.TestChain(genesis_of_five())
+    leave = member_set(chainkit.validator(8, status=2), network.chain_id, [])
+    propose = network.sign(encode_propose(leave), 1)
+    proposal = chainkit.hashing.log_leaf(propose)[:16]
+    network.add(propose, *(network.sign(encode_approve(proposal), member) for member in (2, 3, 4)))
+    network.add()
+    network.add()
+    assert [len(block.executed.validators) for block in network.blocks] == [5, 5, 4]
+    keys = Keys(member=6, transaction=chainkit.signer(6))
+    store = MemoryStore()
+
+    def open_node() -> Replica:
+        application = Application(Chain(store, network.genesis_leaf), keys, lambda: chainkit.TIME_MS + 60_000)
+        return Replica(application)
+
+    replica = open_node()
+    for height, block in enumerate(network.blocks, 1):
+        executed = replica.application.deliver(block.executed.header.time_ms, block.executed.leaves)
+        messages = [
+            encode_cosign(network.chain_id, member, network.checkpoint(block.executed), time_s, signature)
+            for member, time_s, signature in block.cosigns
+        ]
+        certified = messages if height < 3 else messages[:2]
+        await replica.run(replica.commit, executed, block.votes, certified)
+    before = replica.certified
+    replica.close()
+    after = open_node().certified
+    assert before.height == after.height == 2
+    assert sorted(after.validators) == sorted(before.validators) == [1, 2, 3, 4, 8]
+    assert after.cosigns == before.cosigns
+
+
+def genesis_of_five() -> Genesis:
+    """Validators 1, 2, 3, 4 and 8."""
+    four = chainkit.make_genesis()
+    return replace(four, members=(*four.members, chainkit.validator(8)))
 
 
 async def test_another_root_at_our_size_is_kept_as_fork_evidence() -> None:

@@ -17,15 +17,16 @@ block; the write sets of decided blocks above it (at most ``uncertified_blocks_m
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from taxledger.ledger import canonical, hashing, limits
 from taxledger.ledger.chainreader import CERTIFIED, DECIDED, ChainReader, StoredBlock, at, node_key
 from taxledger.ledger.errors import FormatError, check
-from taxledger.ledger.execute import Executed, Tip, execute_block, genesis_tip
+from taxledger.ledger.execute import Executed, Governance, Tip, execute_block, genesis_tip
 from taxledger.ledger.genesis import Genesis, decode_genesis
 from taxledger.ledger.governance import ProposalState, pending_proposal
 from taxledger.ledger.header import decode_header
+from taxledger.ledger.members import validators_of
 from taxledger.ledger.merkle import Frontier, frontier_at
 from taxledger.ledger.operations import Amend, Revoke, decode_operation
 from taxledger.ledger.statemap import MapLayer, MapView, PageCache
@@ -106,7 +107,7 @@ class Chain(ChainReader):
     def _recover(self) -> None:
         """Rebuild what is only in memory from what is durable."""
         decided, self.certified = self.decided_height(), self.certified_height()
-        self.tip: Tip = self._tipat(decided)
+        self.tip: Tip = self._tip_at(decided)
         self.view = MapView.open(self.store, self.cache)
         self._layers = []
         for height in range(self.certified + 1, decided + 1):
@@ -122,8 +123,19 @@ class Chain(ChainReader):
             check(
                 self.view.root == self.header(decided).state_root, "the stored map is not that of its block"
             )
+        governance = Governance(
+            validators=tuple(validators_of(self.view)), pending=pending_proposal(self.view)
+        )
+        self.tip = replace(self.tip, governance=governance)
 
-    def _tipat(self, height: int) -> Tip:
+    def view_after(self, height: int) -> MapView:
+        """The state map after the newest certified block or one above it."""
+        view = MapView.open(self.store, self.cache)
+        for layer in self._layers[: height - self.certified]:
+            view = view.over(layer)
+        return view
+
+    def _tip_at(self, height: int) -> Tip:
         if height == 0:
             return genesis_tip(self.genesis_leaf)[0]
         leaf = self.header_leaf(height)

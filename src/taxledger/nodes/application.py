@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 from taxledger.ledger import canonical
 from taxledger.ledger.chain import Chain, Vote
-from taxledger.ledger.checkpoint import Checkpoint, cosign, make_origin
-from taxledger.ledger.crypto import Signer, verify_signature
+from taxledger.ledger.checkpoint import Checkpoint, cosignature_message, make_origin
+from taxledger.ledger.crypto import Signer
 from taxledger.ledger.errors import FormatError, InvariantError, VerificationError
 from taxledger.ledger.execute import Executed, check_transaction, next_validators
 from taxledger.ledger.header import vote_message
@@ -27,6 +27,7 @@ from taxledger.ledger.members import Member
 from taxledger.ledger.merkle import frontier_at
 from taxledger.ledger.policy import quorum
 from taxledger.ledger.transaction import Transaction
+from taxledger.nodes.signatures import SignatureMemory
 
 __all__ = ["Application", "CosignMessage", "Info", "Keys", "decode_cosign", "encode_cosign"]
 
@@ -92,27 +93,23 @@ def _present(signer: Signer | None) -> Signer:
 
 
 class Application:
-    """The application object. See the module text."""
+    """The application object. See the module text.
+
+    Attributes:
+        validators: the members that vote on and co-sign the block after the tip, by number, ascending. Replaced
+            as a whole with each block, so that other threads may look at it.
+    """
 
     def __init__(self, chain: Chain, keys: Keys, now_ms: Callable[[], int]) -> None:
         self.chain = chain
         self.keys = keys
         self.now_ms = now_ms
         self.origin = make_origin(chain.genesis.network, chain.chain_id, chain.genesis.engine)
-        self._validators_at = -1
-        self._validators: dict[int, Member] = {}
+        self.signatures = SignatureMemory()
+        self.validators = self._next_validators()
 
-    @property
-    def validators(self) -> dict[int, Member]:
-        """The members that vote on and co-sign the block after the tip, by number, ascending.
-
-        Looked up once a block.
-        """
-        tip = self.chain.tip
-        if self._validators_at != tip.height:
-            self._validators = {each.number: each for each in next_validators(tip, self.chain.view)}
-            self._validators_at = tip.height
-        return self._validators
+    def _next_validators(self) -> dict[int, Member]:
+        return {each.number: each for each in next_validators(self.chain.tip, self.chain.view)}
 
     @property
     def quorum(self) -> int:
@@ -176,16 +173,16 @@ class Application:
         """Sign for what the journal holds already: the same bytes as the first time (RFC 8032 is
         deterministic).
         """
-        return _present(self.keys.vote).sign(vote_message(self.chain.chain_id, height, header_hash))
+        message = vote_message(self.chain.chain_id, height, header_hash)
+        return self.signatures.sign(_present(self.keys.vote), message)
 
     def verify_vote(self, member: int, height: int, header_hash: bytes, signature: bytes) -> None:
         """Raises VerificationError unless a present validator signed this vote."""
         validator = self.validators.get(member)
         if validator is None or validator.vote_key is None:
             raise VerificationError("signer_unknown", f"a vote of member {member}, who is no validator")
-        verify_signature(
-            validator.vote_key, signature, vote_message(self.chain.chain_id, height, header_hash)
-        )
+        message = vote_message(self.chain.chain_id, height, header_hash)
+        self.signatures.verify(validator.vote_key, signature, message)
 
     def verify_decision(self, height: int, header_hash: bytes, votes: Sequence[tuple[int, bytes]]) -> None:
         """Raises VerificationError unless a quorum of distinct validators voted for the header."""
@@ -199,22 +196,23 @@ class Application:
         for member, signature in votes:
             self.verify_vote(member, height, header_hash, signature)
 
-    def commit(self, executed: Executed, votes: Sequence[tuple[int, bytes]], *, sign: bool) -> bytes | None:
+    def commit(self, executed: Executed, votes: Sequence[tuple[int, bytes]]) -> bytes | None:
         """Make a decided block durable.
 
         Args:
             executed: from ``deliver`` on the present tip.
             votes: the quorum that decided it, verified.
-            sign: False for a block that is certified already (a catch-up): one signature less to make.
 
         Returns:
-            Our co-signature message for it, which may be released now, if we are to sign.
+            Our co-signature message for it, which may be released now, if we are a validator of it. Also in a
+            catch-up, where others have certified the block: heartbeats renew the newest tree that we signed.
         """
         message = None
         frontier = executed.tip.frontier
-        if sign and self.is_validator and self._may_sign(frontier.size):
+        if self.is_validator and self._may_sign(frontier.size):
             message = self.make_cosign(Checkpoint(origin=self.origin, size=frontier.size, root=frontier.root))
         self.chain.commit(executed, votes, cosign=message)
+        self.validators = self._next_validators()
         return message
 
     def _may_sign(self, size: int) -> bool:
@@ -224,7 +222,8 @@ class Application:
     def make_cosign(self, checkpoint: Checkpoint) -> bytes:
         """Sign a checkpoint at the present time. The caller has made sure that the journal allows it."""
         time_s = self.now_ms() // 1000
-        signature = cosign(_present(self.keys.cosign), checkpoint, time_s)
+        message = cosignature_message(checkpoint, time_s)
+        signature = self.signatures.sign(_present(self.keys.cosign), message)
         return encode_cosign(self.chain.chain_id, self.keys.member, checkpoint, time_s, signature)
 
     def renew_cosign(self) -> bytes | None:

@@ -6,22 +6,28 @@ everything below is.
 
 A co-signature whose root differs from ours at the same size can only mean that its signer, or a quorum of
 voters, lies. It is kept as fork evidence together with what the same member signed otherwise, if it did.
+
+One whose time is ahead of our clock is not counted until the clock has come as far: a verifier refuses a note
+that holds one, so a single liar could make every answer of an honest node worthless.
 """
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 
 from taxledger.ledger import canonical, limits
 from taxledger.ledger.checkpoint import Checkpoint, cosignature_message
-from taxledger.ledger.crypto import verify_signature
 from taxledger.ledger.errors import VerificationError
 from taxledger.ledger.execute import Executed
-from taxledger.ledger.members import Member
+from taxledger.ledger.members import Member, validators_of
 from taxledger.ledger.policy import quorum
 from taxledger.nodes.application import Application, CosignMessage, decode_cosign, encode_cosign
 
 __all__ = ["Certification", "Fork"]
+
+_AHEAD_MS_MAX = limits.cosignature_ahead_ms_max // 2
+"""Half of what a verifier accepts: its clock may be behind ours by the other half."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,12 +60,15 @@ class Certification:
         self.forks: list[Fork] = []
         self._collected: dict[int, _Collected] = {}
         self._early: dict[int, CosignMessage] = {}  # newest per member, of trees larger than ours
+        self._accused: set[tuple[int, bool]] = set()  # member, and whether it contradicted itself
         self._recover()
 
     def _recover(self) -> None:
         chain = self.application.chain
         for height in range(max(1, chain.certified), chain.tip.height + 1):
-            self._open(height)
+            # Members change before a block's first transaction only: the state after it names who signs it.
+            validators = {each.number: each for each in validators_of(chain.view_after(height))}
+            self._open(height, validators)
             for member, time_s, signature in chain.cosigns(height):
                 self._keep(height, member, time_s, signature)
             own = chain.own_cosign(height)
@@ -67,15 +76,11 @@ class Certification:
                 message = decode_cosign(own, chain.chain_id)
                 self._collected[height].by_member.setdefault(message.member, message)
 
-    def _open(self, height: int, validators: dict[int, Member] | None = None) -> _Collected:
-        if height not in self._collected:
-            self._collected[height] = _Collected(
-                self.application.checkpoint(height), validators or self.application.validators
-            )
-        return self._collected[height]
+    def _open(self, height: int, validators: dict[int, Member]) -> None:
+        self._collected[height] = _Collected(self.application.checkpoint(height), validators)
 
     def _keep(self, height: int, member: int, time_s: int, signature: bytes) -> None:
-        collected = self._open(height)
+        collected = self._collected[height]
         chain_id = self.application.chain.chain_id
         raw = encode_cosign(chain_id, member, collected.checkpoint, time_s, signature)
         collected.by_member[member] = decode_cosign(raw, chain_id)
@@ -89,7 +94,9 @@ class Certification:
         for member, message in sorted(self._early.items()):
             if message.size <= self._collected[height].checkpoint.size:
                 del self._early[member]
-                self.receive(message.raw)
+                # Its signature is right, but it may be of another tree: that is no reason to stop here.
+                with contextlib.suppress(VerificationError):
+                    self.receive(message.raw)
 
     def receive(self, raw: bytes) -> bool:
         """Count one co-signature message.
@@ -99,7 +106,7 @@ class Certification:
 
         Raises:
             InputError: not a co-signature message of this chain.
-            VerificationError: not signed by a validator, or for a tree that is not ours.
+            VerificationError: not signed by a validator, for a tree that is not ours, or ahead of its time.
         """
         application = self.application
         message = decode_cosign(raw, application.chain.chain_id)
@@ -117,9 +124,12 @@ class Certification:
                 "signer_unknown", f"co-signature of member {message.member}, who is no validator"
             )
         theirs = Checkpoint(origin=application.origin, size=message.size, root=message.root)
-        verify_signature(validator.cosign_key, message.signature, cosignature_message(theirs, message.time_s))
+        application.signatures.verify(
+            validator.cosign_key, message.signature, cosignature_message(theirs, message.time_s)
+        )
         if height is None:
             if message.size > application.chain.tip.frontier.size:
+                self._check_time(message)
                 newest = self._early.get(message.member)
                 if newest is None or newest.size <= message.size:
                     self._early[message.member] = message
@@ -128,18 +138,30 @@ class Certification:
         collected = self._collected[height]
         if message.root != collected.checkpoint.root:
             raise self._disagreement(message, validator.name, collected.by_member.get(message.member))
+        self._check_time(message)
         collected.by_member[message.member] = message
         return True
+
+    def _check_time(self, message: CosignMessage) -> None:
+        ahead_ms = message.time_s * 1_000 - self.application.now_ms()
+        if ahead_ms > _AHEAD_MS_MAX:
+            raise VerificationError(
+                "checkpoint_stale",
+                f"co-signature of member {message.member}, {ahead_ms // 1_000} s ahead of this node's clock",
+            )
 
     def _disagreement(
         self, message: CosignMessage, name: str, other: CosignMessage | None
     ) -> VerificationError:
-        """Keep the evidence, and say what is wrong."""
+        """Keep the evidence, and say what is wrong. The first of a kind is enough to convict a member, and a
+        liar could sign any number.
+        """
         statements = [message.raw] + ([other.raw] if other is not None else [])
         text = f"{name} co-signed a tree of {message.size} leaves that is not ours"
         if other is not None:
             text = f"{name} co-signed two different trees of {message.size} leaves"
-        if all(fork.text != text for fork in self.forks):
+        if (message.member, other is not None) not in self._accused:
+            self._accused.add((message.member, other is not None))
             evidence = canonical.encode([1, "fork", statements])
             self.forks.append(Fork(members=(message.member,), text=text, evidence=evidence))
         return VerificationError("header_mismatch", text)
@@ -161,8 +183,8 @@ class Certification:
         done: list[int] = []
         while application.chain.certified < application.chain.tip.height:
             height = application.chain.certified + 1
-            counted = self._open(height).by_member
-            if len(counted) < quorum(len(self._collected[height].validators)):
+            collected = self._collected[height]
+            if len(collected.by_member) < quorum(len(collected.validators)):
                 break
             application.chain.certify(height, self._tuples(height))
             self._collected.pop(height - 1, None)

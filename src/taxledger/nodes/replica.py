@@ -80,10 +80,7 @@ class Replica:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
         self._news: set[asyncio.Future[None]] = set()
         self._loop = asyncio.get_running_loop()
-        self._height_published = -1
         self.certified = self._capture()
-        self.on_certified: list[Callable[[int], None]] = []
-        """Called on the ledger thread with each newly certified height, ascending."""
 
     @property
     def quorum(self) -> int:
@@ -114,7 +111,7 @@ class Replica:
         self, executed: Executed, votes: Sequence[tuple[int, bytes]], cosigns: Sequence[bytes] = ()
     ) -> None:
         """Commit a decided block, then count what co-signatures there are for it."""
-        own = self.application.commit(executed, votes, sign=len(cosigns) < self.quorum)
+        own = self.application.commit(executed, votes)
         self.certification.committed(executed, own)
         self.receive(cosigns)
 
@@ -132,9 +129,6 @@ class Replica:
             self.certification.renewed()
         if renewed or done:
             self.certified = self._capture()
-            for height in done:
-                for listener in self.on_certified:
-                    listener(height)
             self._loop.call_soon_threadsafe(self._wake)
         return problems
 
