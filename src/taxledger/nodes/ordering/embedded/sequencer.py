@@ -8,13 +8,15 @@ step.
 
 After a restart the journalled batch of the undecided height is proposed again, whatever else is waiting;
 without a journal entry the validators are asked first what they have voted for. So no height can be decided
-twice differently by an honest sequencer, and a lying one is stopped by the followers.
+twice differently by an honest sequencer, and a lying one is stopped by the followers. What a single validator
+says of itself is checked, or believed of more than f of them only.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -118,6 +120,8 @@ class Sequencer:
             await self._order()
 
     async def _order(self) -> None:
+        await self._hear_quorum()
+        await self._wait_for_window()
         await self._resume()
         chain = self.replica.application.chain
         while True:
@@ -129,6 +133,22 @@ class Sequencer:
                 self._work.clear()
                 await self._work.wait()
 
+    async def _hear_quorum(self) -> None:
+        """Wait until as many validators as decide a block have said where they stand.
+
+        A sequencer that lost its store can't know that it has voted already; those that decided with it do.
+        """
+        while True:
+            self._moved.clear()
+            if self._answering() >= self.replica.quorum:
+                return
+            await self._moved.wait()
+
+    def _answering(self) -> int:
+        """Validators whose last answer came, with ourselves."""
+        validators = self.replica.application.validators
+        return len(validators) - sum(link.peer.number in validators and not link.up for link in self.links)
+
     async def _resume(self) -> None:
         """Propose again what was journalled, here or at a validator, for the height after the tip."""
         application = self.replica.application
@@ -138,24 +158,46 @@ class Sequencer:
             voted = await self._voted_elsewhere(height)
         if voted is None:
             return
-        executed = await self.replica.run(application.deliver, voted.time_ms, voted.transactions)
-        if executed.tip.header_hash != voted.header_hash:
+        executed = await self._execute(voted)
+        if executed is None:
             raise RefusedError(
                 "diverged", f"the journalled batch of height {height} gives another header now"
             )
         await self._decide(executed, list(voted.transactions))
 
+    async def _execute(self, voted: Vote) -> Executed | None:
+        """The block of a journalled vote; None where its batch does not give the header voted for."""
+        with contextlib.suppress(InputError):
+            executed = await self.replica.run(
+                self.replica.application.deliver, voted.time_ms, voted.transactions
+            )
+            if executed.tip.header_hash == voted.header_hash:
+                return executed
+        return None
+
     async def _voted_elsewhere(self, height: int) -> Vote | None:
-        """A batch that some validator has voted for: only where our own journal was lost."""
-        for link in self.links:
-            if link.peer.number not in self.replica.application.validators:
+        """The batch that most validators say they have voted for: matters only where our own journal was lost.
+
+        A liar may say anything here. What does not execute to its header, or that no honest validator would
+        vote for now, is ignored; of the rest our vote for one is as good as for another.
+        """
+        application = self.replica.application
+        asked = [link.peer for link in self.links if link.peer.number in application.validators]
+        said = await asyncio.gather(*(self._ask_journal(peer, height) for peer in asked))
+        found = [vote for vote in said if vote is not None]
+        support = Counter(vote.header_hash for vote in found)
+        for vote in sorted(found, key=lambda vote: -support[vote.header_hash]):
+            if vote.time_ms > application.now_ms() + limits.proposal_ahead_ms_max:
                 continue
-            with contextlib.suppress(UnavailableError, RefusedError, InputError):
-                vote = decode_journal(
-                    await link.peer.call("journal", [1, "journal", height], timeout_ms=2_000)
-                )
-                if vote is not None and vote.height == height:
-                    return vote
+            if await self._execute(vote) is not None:
+                return vote
+        return None
+
+    async def _ask_journal(self, peer: PeerClient, height: int) -> Vote | None:
+        with contextlib.suppress(UnavailableError, RefusedError, InputError):
+            vote = decode_journal(await peer.call("journal", [1, "journal", height], timeout_ms=2_000))
+            if vote is not None and vote.height == height:
+                return vote
         return None
 
     async def _wait_for_window(self) -> None:
@@ -233,11 +275,17 @@ class Sequencer:
         return True
 
     def _ahead(self) -> list[str]:
-        """Peers that know more decided blocks than we do: only after our store was replaced by an older
-        one.
+        """Validators that say they know more decided blocks than we do, if one of them at least is no liar: only
+        after our store was replaced by an older one.
         """
+        validators = self.replica.application.validators
         tip = self.replica.application.chain.tip.height
-        return [link.peer.name for link in self.links if link.decided is not None and link.decided > tip]
+        ahead = [
+            link.peer.name
+            for link in self.links
+            if link.peer.number in validators and link.decided is not None and link.decided > tip
+        ]
+        return ahead if len(ahead) > (len(validators) - 1) // 3 else []
 
     def link_changed(self) -> None:
         """A peer answered or fell silent: rounds and links look again."""
