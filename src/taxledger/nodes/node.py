@@ -53,6 +53,7 @@ from taxledger.nodes.settings import NodeSettings
 
 __all__ = ["Node", "main"]
 
+_OBSERVE_S = 1.0
 _SETTLE_S = 3.0
 """A node that hears nobody is as far as it can be after this."""
 
@@ -198,7 +199,7 @@ class Node:
         counted = self.replica.certified.height
         hits = misses = 0
         while True:
-            await self.replica.news(1.0)
+            await asyncio.sleep(_OBSERVE_S)  # not with each block: a scrape comes every few seconds
             self.metrics.observe(await self.answers.status())
             state = self.replica.certified
             for height in range(counted + 1, state.height + 1):
