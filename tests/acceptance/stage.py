@@ -88,7 +88,9 @@ class Stage:
         if self.here:
             return ROOT
         clone = self.work / "clone"
-        if not clone.exists():
+        if clone.exists() and "installed_s" not in self.kept:  # of an earlier walk
+            self.ok(["git", "pull", "--quiet", "--ff-only"], cwd=clone)
+        elif not clone.exists():
             self.ok(["git", "clone", "--quiet", "--no-hardlinks", ROOT, clone], cwd=self.work)
         if "installed_s" not in self.kept:
             make = ["make", ".venv/.ready", f"PYTHON={sys.executable}"]
