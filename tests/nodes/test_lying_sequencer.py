@@ -265,7 +265,7 @@ async def test_a_split_of_honest_votes_stops_writes_and_says_so(monkeypatch: pyt
             assert isinstance(other, Follower)
             other.book._votes.pop(1, None)
         honest = SignedVote(member=1, height=1, header_hash=one.tip.header_hash, signature=liar.vote(one))
-        await stage.node(2).replica.run(engine.book.offer, honest)
+        await stage.node(2).replica.run(engine.book.offer, [honest])
         await stage.cluster.until(lambda: bool(engine.forks))
         assert engine.book.stuck()
         assert engine.writes is not None

@@ -98,6 +98,7 @@ class Application:
     Attributes:
         validators: the members that vote on and co-sign the block after the tip, by number, ascending. Replaced
             as a whole with each block, so that other threads may look at it.
+        cosigned_s: time of our own newest co-signature since the start, 0 before the first.
     """
 
     def __init__(self, chain: Chain, keys: Keys, now_ms: Callable[[], int]) -> None:
@@ -105,6 +106,7 @@ class Application:
         self.keys = keys
         self.now_ms = now_ms
         self.origin = make_origin(chain.genesis.network, chain.chain_id, chain.genesis.engine)
+        self.cosigned_s = 0
         self.signatures = SignatureMemory()
         self.validators = self._next_validators()
 
@@ -221,7 +223,7 @@ class Application:
 
     def make_cosign(self, checkpoint: Checkpoint) -> bytes:
         """Sign a checkpoint at the present time. The caller has made sure that the journal allows it."""
-        time_s = self.now_ms() // 1000
+        time_s = self.cosigned_s = self.now_ms() // 1000
         message = cosignature_message(checkpoint, time_s)
         signature = self.signatures.sign(_present(self.keys.cosign), message)
         return encode_cosign(self.chain.chain_id, self.keys.member, checkpoint, time_s, signature)

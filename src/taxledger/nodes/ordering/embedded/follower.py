@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from taxledger.ledger import limits
-from taxledger.ledger.errors import RefusedError, TaxledgerError, UnavailableError
+from taxledger.ledger.errors import RefusedError, TaxledgerError
 from taxledger.ledger.execute import Executed
 from taxledger.nodes.certification import Fork
 from taxledger.nodes.ordering.embedded.messages import (
@@ -47,7 +47,6 @@ class Follower:
     def __init__(self, replica: Replica, *, sequencer: PeerClient, others: Sequence[PeerClient]) -> None:
         self.replica = replica
         self.book = VoteBook(replica.application)
-        self.forks: list[Fork] = []
         self._sequencer = sequencer
         self._others = tuple(others)
         self._pending: Executed | None = None
@@ -220,13 +219,18 @@ class Follower:
         await self._sequencer.call("submit", [1, "submit", raw], timeout_ms=60_000)
 
     @property
+    def forks(self) -> Sequence[Fork]:
+        """Contradictions among the votes seen."""
+        return self.book.forks
+
+    @property
     def writes(self) -> str | None:
         """None while writes go on, else why they wait."""
         if self.book.stuck() and self.forks:
             return f"halted: {self.forks[-1].text}"
         if self._problem is not None and "diverged" in self._problem:
             return self._problem
-        if self._heard_at is None or self._loop.time() - self._heard_at > _SILENT_AFTER_S:
+        if not self._hears:
             return f"the sequencer {self._sequencer.name} is silent"
         return self._sequencer_status
 
@@ -234,6 +238,15 @@ class Follower:
     def current(self) -> bool:
         """Whether it hears the sequencer and lacks none of its blocks, as far as it knows."""
         return self._heard_at is not None and not self._catching_up
+
+    @property
+    def catching_up(self) -> bool:
+        """Whether it hears the sequencer and is still being sent blocks that it lacks."""
+        return self._hears and self._catching_up
+
+    @property
+    def _hears(self) -> bool:
+        return self._heard_at is not None and self._loop.time() - self._heard_at <= _SILENT_AFTER_S
 
     async def run(self) -> None:
         """While a vote of ours stays undecided, ask the others what they have voted for."""
@@ -243,14 +256,7 @@ class Follower:
             if since is None or self._loop.time() - since < _UNDECIDED_AFTER_S:
                 continue
             for peer in self._others:
-                with contextlib.suppress(UnavailableError, RefusedError, TaxledgerError):
+                with contextlib.suppress(TaxledgerError):
                     data = await peer.call("votes", [1, "votes"], timeout_ms=2_000, answer_bytes_max=1 << 20)
                     _, votes = decode_votes(data)
-                    await self.replica.run(self._note, votes)
-
-    def _note(self, votes: list[SignedVote]) -> None:
-        for vote in votes:
-            self.book.offer(vote)
-        fork = self.book.fork()
-        if fork is not None and all(fork.text != each.text for each in self.forks):
-            self.forks.append(fork)
+                    await self.replica.run(self.book.offer, votes)

@@ -60,7 +60,6 @@ class Sequencer:
     ) -> None:
         self.replica = replica
         self.proposal: Proposal | None = None
-        self.forks: list[Fork] = []
         self.book = VoteBook(replica.application)
         self.links = [Link(self, peer) for peer in peers]
         self.on_timing: Callable[[str, float], None] = lambda _what, _seconds: None
@@ -261,18 +260,25 @@ class Sequencer:
     def take(self, answer: Answer) -> None:
         """On the ledger thread: what a peer answered to a step."""
         if answer.vote is not None:
-            self.book.offer(answer.vote)
-            fork = self.book.fork()
-            if fork is not None and all(fork.text != each.text for each in self.forks):
-                self.forks.append(fork)
+            self.book.offer([answer.vote])
         self.replica.receive(answer.cosigns)
 
     # --- state --------------------------------------------------------------------------------
 
     @property
+    def forks(self) -> Sequence[Fork]:
+        """Contradictions among the votes seen."""
+        return self.book.forks
+
+    @property
     def current(self) -> bool:
         """The sequencer is never behind anybody."""
         return True
+
+    @property
+    def catching_up(self) -> bool:
+        """See ``current``."""
+        return False
 
     def _ahead(self) -> list[str]:
         """Validators that say they know more decided blocks than we do, if one of them at least is no liar: only

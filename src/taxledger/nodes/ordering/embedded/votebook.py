@@ -4,7 +4,8 @@ twice.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterable, Mapping
 
 from taxledger.ledger import canonical
 from taxledger.ledger.errors import VerificationError
@@ -16,9 +17,14 @@ __all__ = ["VoteBook"]
 
 
 class VoteBook:
-    """Verified votes of one height, by member and header. Lives on the ledger thread."""
+    """Verified votes of one height, by member and header. Lives on the ledger thread.
+
+    Attributes:
+        forks: evidence found so far, of all heights.
+    """
 
     def __init__(self, application: Application) -> None:
+        self.forks: list[Fork] = []
         self._application = application
         self._height = 0
         self._votes: dict[int, dict[bytes, bytes]] = {}
@@ -39,12 +45,18 @@ class VoteBook:
         self._application.verify_vote(vote.member, height, vote.header_hash, vote.signature)
         self._votes.setdefault(vote.member, {})[vote.header_hash] = vote.signature
 
-    def offer(self, vote: SignedVote) -> None:
-        """``add`` for votes of others: a false one is ignored."""
-        try:
-            self.add(vote)
-        except VerificationError:
+    def offer(self, votes: Iterable[SignedVote]) -> None:
+        """``add`` for votes of others, where a false one is ignored; then look for contradictions."""
+        for vote in votes:
+            with contextlib.suppress(VerificationError):
+                self.add(vote)
+        fork = self._fork()
+        if fork is None:
             return
+        # Who votes twice at every height is convicted once; what stops all writes is always named.
+        same = [each for each in self.forks if each.members == fork.members]
+        if not same or (self.stuck() and all(each.text != fork.text for each in same)):
+            self.forks.append(fork)
 
     def votes(self) -> list[SignedVote]:
         """All votes noted for the present height, by member and header."""
@@ -71,7 +83,7 @@ class VoteBook:
         silent = len(self._application.validators) - len(voters)
         return max(by_header.values(), default=0) + silent < self._application.quorum
 
-    def fork(self) -> Fork | None:
+    def _fork(self) -> Fork | None:
         """Evidence, if some member voted for two headers or no header can reach a quorum any more."""
         votes = self.votes()
         by_header: dict[bytes, list[int]] = {}
