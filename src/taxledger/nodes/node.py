@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 import time
@@ -29,16 +30,19 @@ from taxledger.ledger.chain import Chain
 from taxledger.ledger.crypto import Signer
 from taxledger.ledger.errors import (
     InputError,
+    InvariantError,
     RefusedError,
     TaxledgerError,
     UnavailableError,
 )
+from taxledger.ledger.hashing import sha256
 from taxledger.ledger.leveldb import LevelStore
 from taxledger.ledger.members import members_of
 from taxledger.ledger.rules import RESULT_NAMES, decode_result
 from taxledger.ledger.statemap import PageCache
 from taxledger.nodes.answers import Answers
 from taxledger.nodes.application import Application, Keys
+from taxledger.nodes.certification import Fork
 from taxledger.nodes.custodian.dossier import Custodian
 from taxledger.nodes.home import Home, host_port
 from taxledger.nodes.lifeline import bind_to_parent
@@ -78,7 +82,7 @@ class Node:
         self._files = TlsFiles(
             certificate=home.tls_node_path, key=home.tls_key_path, authorities=home.tls_peers_path
         )
-        self._authorities: tuple[int, Authorities] | None = None
+        self._authorities: tuple[int, dict[int, bytes], Authorities] | None = None
         self.peers = {
             peer.number: PeerClient(
                 number=peer.number,
@@ -125,29 +129,34 @@ class Node:
             self.engine.on_timing = self.metrics.observe_timing
         self._cache = cache
         self._stop = asyncio.Event()
-        self._forks_kept = 0
+        self._forks_kept: set[bytes] = set()
 
     # --- parts --------------------------------------------------------------------------------
 
     def authorities(self) -> Authorities:
-        """The TLS authorities of the members that are active in the newest decided state."""
-        height = self.application.chain.tip.height
-        if self._authorities is None or (
-            self._authorities[0] != height and self.application.chain.change_pending()
-        ):
+        """The TLS authorities of the members that are active in the newest certified state; the same object
+        until that changes.
+        """
+        state, known = self.replica.certified, self._authorities
+        if known is None or known[0] != state.height:
             hashes = {
                 member.number: member.tls_ca_hash
-                for member in members_of(self.application.chain.view)
+                for member in members_of(state.view)
                 if member.is_active and member.tls_ca_hash is not None
             }
-            self._authorities = (height, Authorities(self.home.tls_peers_path.read_bytes(), hashes))
-        return self._authorities[1]
+            if known is not None and known[1] == hashes:
+                authorities = known[2]
+            else:
+                authorities = Authorities(self.home.tls_peers_path.read_bytes(), hashes)
+            known = self._authorities = (state.height, hashes, authorities)
+        return known[2]
 
     def is_ready(self) -> bool:
         """It has caught up as far as it can: with whom it hears, or alone after a short while."""
         if self.replica.certified.height and self.engine.current:
             return True
-        return asyncio.get_running_loop().time() - self._started > _SETTLE_S
+        settled = asyncio.get_running_loop().time() - self._started > _SETTLE_S
+        return settled and not self.engine.catching_up
 
     def _peer_server(self) -> PeerServer:
         handlers: dict[str, Any] = {
@@ -161,7 +170,12 @@ class Node:
         else:
             handlers["step"] = self.engine.on_step
             handlers["journal"] = self.engine.on_journal
-        return PeerServer(self._files, self.authorities, handlers)
+        return PeerServer(self._files, self.authorities, handlers, self._broken)
+
+    def _broken(self, error: InvariantError) -> None:
+        """A peer's message met a bug of ours: nothing we would still write can be trusted."""
+        self.log.critical("invariant broken", exc_info=error)
+        os._exit(FATAL_EXIT_STATUS)
 
     async def _submit_and_wait(self, raw: bytes) -> None:
         await self.answers.submit(raw, wait="certified", timeout_s=50.0)
@@ -178,11 +192,7 @@ class Node:
         interval_s = self.settings.heartbeat_ms / 1000
         while True:
             await asyncio.sleep(interval_s / 4)
-            state = self.replica.certified
-            newest = max(
-                (each.time_s for each in state.cosigns if each.member == self.keys.member), default=0
-            )
-            if _now_ms() - newest * 1000 < self.settings.heartbeat_ms:
+            if _now_ms() - self.application.cosigned_s * 1000 < self.settings.heartbeat_ms:
                 continue
             message = await self.replica.run(self.application.renew_cosign)
             if message is None:
@@ -210,14 +220,20 @@ class Node:
                 hits=cache.hits - hits, misses=cache.misses - misses, cached_bytes=cache.cached_bytes
             )
             hits, misses = cache.hits, cache.misses
-            forks = [*self.replica.certification.forks, *self.engine.forks]
-            for fork in forks[self._forks_kept :]:
-                folder = self.home.path / "forks"
-                folder.mkdir(exist_ok=True)
-                path = folder / f"{self._forks_kept + 1:04d}.bin"
-                path.write_bytes(fork.evidence)
-                self.log.error("fork", text=fork.text, evidence=str(path))
-                self._forks_kept += 1
+            for fork in [*self.replica.certification.forks, *self.engine.forks]:
+                self._keep_fork(fork)
+
+    def _keep_fork(self, fork: Fork) -> None:
+        """Write evidence to a file of its own, named by its content: a restart must not write over it."""
+        digest = sha256(fork.evidence)
+        if digest in self._forks_kept:
+            return
+        self._forks_kept.add(digest)
+        folder = self.home.path / "forks"
+        folder.mkdir(exist_ok=True)
+        path = folder / f"{digest.hex()[:16]}.bin"
+        path.write_bytes(fork.evidence)
+        self.log.error("fork", text=fork.text, evidence=str(path))
 
     # --- life ---------------------------------------------------------------------------------
 

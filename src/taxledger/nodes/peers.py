@@ -1,8 +1,8 @@
 """Messages between members' nodes: canonical msgpack over HTTP with mutual TLS. The only file that imports
 ``aiohttp``.
 
-Who a peer is, is decided by its certificate alone: it must be issued, directly, by the TLS authority whose
-hash stands in the member's entry on the ledger. That some authority of the bundle signed it is not enough: any
+Who a peer is, is decided by its certificate alone: it must be issued, directly, by the TLS authority whose hash
+stands in the member's entry on the ledger. That some authority of the bundle signed it is not enough: any
 member could then issue itself a certificate in another's name. What a message says of its sender is never
 believed.
 """
@@ -20,10 +20,23 @@ import aiohttp
 from aiohttp import web
 
 from taxledger.ledger import canonical, limits
-from taxledger.ledger.errors import InputError, RefusedError, TaxledgerError, UnavailableError
+from taxledger.ledger.errors import (
+    InputError,
+    InvariantError,
+    LimitError,
+    RefusedError,
+    TaxledgerError,
+    UnavailableError,
+)
 from taxledger.nodes.pki import Authorities
 
 __all__ = ["Handler", "PeerClient", "PeerServer", "TlsFiles"]
+
+_MESSAGE_BYTES_MAX = {"step": limits.peer_message_bytes_max, "submit": limits.leaf_bytes_max + 64}
+_SMALL_BYTES_MAX = 8_192
+"""Of a message of any other verb: nobody makes us decode megabytes to learn that they are no co-signature."""
+_CERTIFICATES_KNOWN_MAX = 1_024
+"""A member can issue itself any number of certificates."""
 
 Handler = Callable[[int, Any], Awaitable[Any]]
 """``(member number of the sender, decoded message) → value to answer with``."""
@@ -64,6 +77,7 @@ class PeerServer:
         authorities: those of the members that are active in the present state; a new object when that
             changes.
         handlers: one for each verb; each message is ``POST /peer/1/<verb>``.
+        on_invariant: ends the process after an ``InvariantError``.
     """
 
     def __init__(
@@ -71,24 +85,33 @@ class PeerServer:
         files: TlsFiles,
         authorities: Callable[[], Authorities],
         handlers: Mapping[str, Handler],
+        on_invariant: Callable[[InvariantError], None],
     ) -> None:
         self._files = files
+        self._context = _server_context(files)
         self._authorities = authorities
         self._known: tuple[Authorities, dict[bytes, int]] | None = None
         self._handlers = dict(handlers)
+        self._on_invariant = on_invariant
         self._runner: web.AppRunner | None = None
 
     async def start(self, host: str, port: int) -> None:
         """Listen. Raises UnavailableError when the address cannot be bound."""
-        application = web.Application(client_max_size=limits.peer_message_bytes_max)
+        application = web.Application()
         application.router.add_post("/peer/1/{verb}", self._answer)
         self._runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=1.0)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port, ssl_context=_server_context(self._files), backlog=64)
+        site = web.TCPSite(self._runner, host, port, ssl_context=self._context, backlog=64)
         try:
             await site.start()
         except OSError as error:
             raise UnavailableError(f"cannot listen for peers on {host}:{port}: {error.strerror}") from error
+
+    @property
+    def port(self) -> int:
+        """Where it listens, once started (port 0 lets the system choose)."""
+        assert self._runner is not None
+        return int(self._runner.addresses[0][1])
 
     async def stop(self) -> None:
         if self._runner is not None:
@@ -99,13 +122,16 @@ class PeerServer:
             member = self._sender(request)
         except RefusedError as error:
             return _failure(403, error.code, str(error))
-        handler = self._handlers.get(request.match_info["verb"])
+        verb = request.match_info["verb"]
+        handler = self._handlers.get(verb)
         if handler is None:
-            return _failure(404, "peer_verb_unknown", f"no verb {request.match_info['verb']!r}")
+            return _failure(404, "peer_verb_unknown", f"no verb {verb!r}")
         try:
-            body = await request.read()
-            message = canonical.decode(body, bytes_max=limits.peer_message_bytes_max)
-            answer = await handler(member, message)
+            body = await _read_bounded(request.content, _MESSAGE_BYTES_MAX.get(verb, _SMALL_BYTES_MAX))
+            answer = await handler(member, canonical.decode(body))
+        except InvariantError as error:
+            self._on_invariant(error)
+            raise
         except RefusedError as error:
             return _failure(409, error.code, str(error))
         except InputError as error:
@@ -129,9 +155,13 @@ class PeerServer:
         authorities = self._authorities()
         if self._known is None or self._known[0] is not authorities:
             self._known = (authorities, {})
-        found = self._known[1].get(certificate)
+            self._context.load_verify_locations(self._files.authorities)  # a new member's may be among them
+        known = self._known[1]
+        found = known.get(certificate)
         if found is None:
-            found = self._known[1][certificate] = authorities.member_of(certificate)
+            if len(known) >= _CERTIFICATES_KNOWN_MAX:
+                known.clear()
+            found = known[certificate] = authorities.member_of(certificate)
         return found
 
 
@@ -155,14 +185,25 @@ class PeerClient:
         self._files = files
         self._authorities = authorities
         self._session: aiohttp.ClientSession | None = None
+        self._trusted: str | None = None  # the authority that the session was opened for
 
-    def _open(self) -> aiohttp.ClientSession:
+    async def _open(self) -> aiohttp.ClientSession:
+        """A session for the authority that the member has now: none when it is suspended, a new one when it
+        changed its authority.
+        """
+        authority = self._authorities().pem_of(self.number)
+        if authority != self._trusted:
+            await self.close()
         if self._session is None or self._session.closed:
-            authority = self._authorities().pem_of(self.number)
+            # No limit of connections: a submission waits long for its certificate, and what others ask
+            # meanwhile must not wait behind it. How many there are is limited where they come from.
             connector = aiohttp.TCPConnector(
-                ssl=_client_context(self._files, authority), limit=8, keepalive_timeout=120.0
+                ssl=_client_context(self._files, authority), limit=0, keepalive_timeout=120.0
             )
-            self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
+            self._session = aiohttp.ClientSession(
+                connector=connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
+            )
+            self._trusted = authority
         return self._session
 
     async def call(
@@ -181,13 +222,18 @@ class PeerClient:
         """
         body = canonical.encode(message)
         try:
-            async with self._open().post(
+            session = await self._open()
+            async with session.post(
                 f"{self._url}/peer/1/{verb}",
                 data=body,
                 timeout=aiohttp.ClientTimeout(total=timeout_ms / 1000),
+                allow_redirects=False,  # a peer must not have us send its messages elsewhere
             ) as response:
-                data = await _read_bounded(response, answer_bytes_max)
                 status = response.status
+                bytes_max = answer_bytes_max if status == 200 else _SMALL_BYTES_MAX
+                data = await _read_bounded(response.content, bytes_max)
+        except LimitError as error:
+            raise UnavailableError(f"the answer of {self.name} is too large: {error}") from error
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise UnavailableError(f"{self.name} does not answer: {type(error).__name__}") from error
         if status == 200:
@@ -198,26 +244,26 @@ class PeerClient:
         raise RefusedError(code, f"{self.name}: {text}")
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
             await asyncio.sleep(0)
 
 
-async def _read_bounded(response: aiohttp.ClientResponse, bytes_max: int) -> bytes:
+async def _read_bounded(content: aiohttp.StreamReader, bytes_max: int) -> bytes:
     parts: list[bytes] = []
     total = 0
-    async for part in response.content.iter_any():
+    async for part in content.iter_any():
         total += len(part)
         if total > bytes_max:
-            response.close()
-            raise UnavailableError(f"an answer of more than {bytes_max} bytes")
+            raise LimitError(f"expected at most {bytes_max} bytes")
         parts.append(part)
     return b"".join(parts)
 
 
 def _decode_failure(data: bytes, status: int) -> tuple[str, str]:
     try:
-        version, what, code, text = canonical.decode(data, bytes_max=8192)
+        version, what, code, text = canonical.decode(data)
     except (InputError, ValueError, TypeError):
         return "refused", f"HTTP status {status}"
     if version != 1 or what != "error" or type(code) is not str or type(text) is not str:

@@ -157,6 +157,10 @@ class Authorities:
             raise FormatError(f"expected PEM certificates of the members' authorities: {error}") from error
         by_hash = {sha256(each.public_bytes(serialization.Encoding.DER)): each for each in certificates}
         self._of = {number: by_hash[each] for number, each in hashes_of.items() if each in by_hash}
+        self._pem_of = {
+            number: each.public_bytes(serialization.Encoding.PEM).decode("ascii")
+            for number, each in self._of.items()
+        }
 
     @property
     def members(self) -> tuple[int, ...]:
@@ -169,9 +173,9 @@ class Authorities:
         Raises:
             UnavailableError: it is not known here.
         """
-        if number not in self._of:
-            raise UnavailableError(f"the TLS authority of member {number} is not known to this node")
-        return self._of[number].public_bytes(serialization.Encoding.PEM).decode("ascii")
+        if number not in self._pem_of:
+            raise UnavailableError(f"member {number} is not active, or its TLS authority is not known here")
+        return self._pem_of[number]
 
     def member_of(self, certificate_der: bytes) -> int:
         """The number of the member whose authority signed this certificate (that TLS has already checked).
