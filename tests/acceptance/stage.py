@@ -168,7 +168,7 @@ class Stage:
         """Run tests of the clone; how many passed, and each that did not."""
         clone = self.clone()
         report = self.work / f"pytest-{len(list(self.work.glob('pytest-*')))}.xml"
-        command = [self.python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, *targets]
+        command = [self.python, "-m", "pytest", "-q", *options, *targets]
         said = self.run([*command, f"--junitxml={report}"], cwd=clone)
         if not report.exists():
             yield check(what, said.end, False)
