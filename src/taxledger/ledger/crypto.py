@@ -9,6 +9,7 @@ for tags only: its signature is deterministic and unique, so it serves as a veri
 from __future__ import annotations
 
 from functools import lru_cache
+from math import gcd
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
@@ -128,9 +129,11 @@ def _tag_key(modulus: bytes) -> rsa.RSAPublicKey:
 
 
 def verify_tag_signature(modulus: bytes, signature: bytes, message: bytes) -> None:
-    """Returns when ``signature`` (384 bytes) is the RSA signature of ``message``.
+    """Returns when ``signature`` (384 bytes) is the one RSA signature of ``message``.
 
-    The length is checked first: a shorter or longer encoding of the same number would be a second tag.
+    The length is checked first: a shorter or longer encoding of the same number would be a second tag. And it
+    has no divisor in common with the modulus: under one that is divisible by p², a message (as padded) that
+    p² divides has p signatures. An honest key never meets either.
 
     Raises:
         VerificationError: ``tag_invalid``.
@@ -143,3 +146,5 @@ def verify_tag_signature(modulus: bytes, signature: bytes, message: bytes) -> No
         _tag_key(modulus).verify(signature, message, padding.PKCS1v15(), hashes.SHA256())
     except (InvalidSignature, ValueError) as error:
         raise VerificationError("tag_invalid", "not the issuer's signature for this subject") from error
+    if gcd(int.from_bytes(signature, "big"), int.from_bytes(modulus, "big")) != 1:
+        raise VerificationError("tag_invalid", "the signature has a divisor in common with the modulus")
