@@ -154,8 +154,8 @@ def running_network(directory: Path | None = None) -> Iterator[BenchNetwork]:
     with tempfile.TemporaryDirectory(prefix="taxledger-bench-") as name:
         folder = directory or Path(name) / "net"
         make_network(folder, members=list(MEMBERS), observers=[], engine="embedded", network="bench")
-        control.start_network(folder)
         try:
+            control.start_network(folder)
             yield BenchNetwork(folder)
         finally:
             control.stop_network(folder)
