@@ -253,6 +253,16 @@ def test_a_file_over_the_limit_is_not_even_read(monkeypatch: pytest.MonkeyPatch)
         WORLD.verify(EVIDENCE, ASKED)
 
 
+@pytest.mark.parametrize("item", [b"\x90", b"\x80"], ids=("arrays", "maps"))
+def test_a_file_full_of_empty_arrays_takes_no_memory(item: bytes) -> None:
+    """Each would take 64 times its byte; so many were 5 GiB in a file of 64 MiB."""
+    n = limits.evidence_containers_max
+    with pytest.raises(VerificationError, match=f"malformed.*at most {n} arrays"):
+        WORLD.verify(b"\xdd" + (4 * n).to_bytes(4, "big") + 4 * n * item, ASKED)
+    with pytest.raises(VerificationError, match=r"malformed.*evidence"):
+        WORLD.verify(b"\xdd" + (n - 1).to_bytes(4, "big") + (n - 1) * item, ASKED)
+
+
 def test_another_policy_with_the_same_origin_is_outdated() -> None:
     """A policy that lost a validator, or whose validator has another key."""
     others = World(validators=("tax", "bank1", "bank2", "bank3", "bank4"))

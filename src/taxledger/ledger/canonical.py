@@ -90,20 +90,42 @@ def _no_ext(code: int, _data: bytes) -> Any:
     raise EncodingError(f"expected no ext types, got ext {code}")
 
 
-def decode(data: bytes, *, bytes_max: int = limits.canonical_bytes_max) -> Any:
+def _counting(containers_max: int) -> dict[str, Callable[[Any], Any]]:
+    """Hooks that let so many arrays and maps pass: an empty one is one byte of data and 64 of memory."""
+    left = containers_max
+
+    def count(value: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise LimitError(f"expected at most {containers_max} arrays and maps, got more")
+        return value
+
+    return {"list_hook": count, "object_hook": count}
+
+
+def decode(
+    data: bytes, *, bytes_max: int = limits.canonical_bytes_max, containers_max: int | None = None
+) -> Any:
     """The value of canonical bytes (arrays as list).
 
+    Args:
+        data: what came.
+        bytes_max: its longest.
+        containers_max: how many arrays and maps may be in it, None for any number.
+
     Raises:
-        LimitError: more than ``bytes_max`` bytes.
+        LimitError: more than ``bytes_max`` bytes or ``containers_max`` arrays and maps.
         EncodingError: not msgpack, or msgpack that is not in its one canonical form.
     """
     if type(data) is not bytes:
         raise EncodingError(f"expected bytes, got {type(data).__name__}")
     if len(data) > bytes_max:
         raise LimitError(f"expected at most {bytes_max} bytes, got {len(data)}")
+    hooks = {} if containers_max is None else _counting(containers_max)
     try:
-        value = msgpack.unpackb(data, raw=False, strict_map_key=True, ext_hook=_no_ext, timestamp=0)
-    except EncodingError:
+        value = msgpack.unpackb(data, raw=False, strict_map_key=True, ext_hook=_no_ext, timestamp=0, **hooks)
+    except (EncodingError, LimitError):
         raise
     except Exception as error:  # msgpack raises ValueError, its own tree and UnicodeDecodeError
         raise EncodingError(f"not msgpack: {type(error).__name__}: {error}") from error

@@ -234,7 +234,9 @@ def _decode_group(value: Any) -> RecordGroup:
 
 
 def _decode(data: bytes) -> Evidence:
-    items = canonical.decode(data, bytes_max=limits.evidence_bytes_max)
+    items = canonical.decode(
+        data, bytes_max=limits.evidence_bytes_max, containers_max=limits.evidence_containers_max
+    )
     version, name, query, checkpoint, header, inclusion, *rest = _array(items, 11, "evidence")
     entries, schemas, tags, records, proof = rest
     _shape(type(version) is int and version == 1 and name == "evidence", "evidence of version 1")

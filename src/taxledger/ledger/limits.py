@@ -49,6 +49,8 @@ integer_max = 2**63 - 1
 
 # --- evidence -----------------------------------------------------------------------------
 evidence_bytes_max = 64 * 1024 * 1024
+evidence_containers_max = 300_000
+"""Arrays and maps in a file: more than the most records make."""
 evidence_records_max = 200_000
 evidence_years_max = 30
 evidence_kinds_max = 16
