@@ -9,6 +9,7 @@ import asyncio
 import pytest
 from cluster import Cluster, running
 
+from taxledger.ledger.errors import RefusedError
 from taxledger.nodes.ordering.embedded.sequencer import Sequencer
 
 
@@ -150,3 +151,15 @@ async def _crash_sequencer(cluster: Cluster, point: int, *, after: bool) -> None
         if message[5] is not None:
             height, header_hash = message[5][0], message[5][3]
             assert proposed.setdefault(height, header_hash) == header_hash, "two proposals for one height"
+
+
+async def test_a_transaction_that_has_counted_does_not_expire() -> None:
+    """Its sender asks again when it is old: it has its leaf, and to call it expired would have it sent anew."""
+    async with running() as cluster:
+        await cluster.until(cluster.certified(1))
+        raw = cluster.through(1)
+        await cluster.submit(raw)
+        await cluster.until(cluster.certified(2))
+        cluster.time_ms += 2 * 3_600_000
+        with pytest.raises(RefusedError, match="already_logged"):
+            await cluster.submit(raw)

@@ -211,9 +211,9 @@ def check_transaction(
     transaction = decode_transaction(raw)
     if transaction.chain_id != chain_id:
         raise RefusedError("wrong_chain", f"expected {chain_id.hex()}, got {transaction.chain_id.hex()}")
-    _check_window(transaction, time_ms)
-    if is_logged(transaction.id):
+    if is_logged(transaction.id):  # before its time is looked at: what has counted never expires
         raise RefusedError("already_logged", f"transaction {transaction.id.hex()} has its leaf already")
+    _check_window(transaction, time_ms)
     member = member_of(view, transaction.member)
     if member is None or not member.is_active:
         raise RefusedError("member_inactive", f"member {transaction.member} is not an active member")

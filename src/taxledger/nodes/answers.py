@@ -8,7 +8,6 @@ that wait for their co-signatures), so each method looks at the certified size b
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Literal, Protocol
 
@@ -20,7 +19,6 @@ from taxledger.api.reader import (
     StateAnswer,
     TransactionAnswer,
 )
-from taxledger.ledger.checkpoint import encode_note, sign_checkpoint
 from taxledger.ledger.errors import FormatError, RefusedError, UnavailableError
 from taxledger.ledger.header import Header
 from taxledger.ledger.merkle import prove_inclusion
@@ -33,6 +31,8 @@ from taxledger.nodes.custodian.dossier import Custodian
 from taxledger.nodes.export import archive_pieces
 from taxledger.nodes.history import history_of
 from taxledger.nodes.home import HomeConfig
+from taxledger.nodes.logs import get_logger
+from taxledger.nodes.notes import Notes
 from taxledger.nodes.peers import PeerClient
 from taxledger.nodes.replica import CertifiedState, Replica
 
@@ -40,7 +40,7 @@ __all__ = ["Answers", "Engine"]
 
 _DOSSIER_MS = 60_000
 _DOSSIER_BYTES_MAX = 64 * 1024 * 1024
-_NOTE_MS = 3_000
+_DOSSIER_REFUSALS = ("issuer_unknown", "custodian_refused", "answer_too_large")
 _REFUSALS = {
     "wrong_chain": "transaction_foreign",
     "not_yet_valid": "transaction_early",
@@ -79,16 +79,15 @@ class Answers:
         self.engine: Engine | None = None
         self._config = config
         self._replica = replica
-        self._keys = keys
         self._policy = policy
         self._custodian = custodian
         self._peers = peers
+        self.notes = Notes(config.network, replica, keys, peers)
         self._is_ready = is_ready
         self._waiting: dict[bytes, asyncio.Future[Receipt]] = {}
-        self._log_signature: tuple[int, bytes, bytes] | None = None
-        self._note: tuple[CertifiedState, bytes] | None = None
         self._forwards: set[asyncio.Task[None]] = set()
         self._stopping = False
+        self._log = get_logger("custodian")
 
     # --- state --------------------------------------------------------------------------------
 
@@ -122,62 +121,15 @@ class Answers:
             raise UnavailableError("no block is certified yet")
         return state
 
-    async def note(self, state: CertifiedState) -> bytes:
-        """The certified checkpoint with a log signature and the q newest co-signatures; made once a state."""
-        if self._note is not None and self._note[0] is state:
-            return self._note[1]
-        public_key, signature = await self._signature_of_log(state)
-        lines = [
-            (f"{self._config.network}/{validator.name}", validator.cosign_key, each.time_s, each.signature)
-            for each in sorted(state.cosigns, key=lambda each: each.member)
-            if (validator := state.validators[each.member]).cosign_key is not None
-        ]
-        self._note = state, encode_note(state.checkpoint, public_key, signature, lines)
-        return self._note[1]
-
-    async def _signature_of_log(self, state: CertifiedState) -> tuple[bytes, bytes]:
-        """A validator signs as the log itself; an observer asks one."""
-        size = state.checkpoint.size
-        if self._log_signature is not None and self._log_signature[0] == size:
-            return self._log_signature[1:]
-        if self._keys.log is not None and self._keys.member in state.validators:
-            found = self._keys.log.public_key, sign_checkpoint(self._keys.log, state.checkpoint)
-        else:
-            found = await self._ask_log_signature(state)
-        self._log_signature = size, *found
-        return found
-
-    async def _ask_log_signature(self, state: CertifiedState) -> tuple[bytes, bytes]:
-        message = [1, "log_signature", state.checkpoint.size, state.checkpoint.root]
-        for number, validator in state.validators.items():
-            peer = self._peers.get(number)
-            if peer is None or validator.log_key is None:
-                continue
-            with contextlib.suppress(UnavailableError, RefusedError):
-                signature = await peer.call(
-                    "log_signature", message, timeout_ms=_NOTE_MS, answer_bytes_max=64
-                )
-                return validator.log_key, signature
-        raise UnavailableError("no validator signs the checkpoint as the log")
-
-    async def on_log_signature(self, _member: int, message: object) -> bytes:
-        """Peer verb ``log_signature``: sign a checkpoint that is certified here."""
-        state = self._certified()
-        if message != [1, "log_signature", state.checkpoint.size, state.checkpoint.root]:
-            raise UnavailableError("another checkpoint is certified here")
-        if self._keys.log is None:
-            raise RefusedError("not_validator", "this node has no log key")
-        return sign_checkpoint(self._keys.log, state.checkpoint)
-
     async def checkpoint(self) -> bytes:
-        return await self.note(self._certified())
+        return await self.notes.note(self._certified())
 
     async def policy(self) -> bytes:
         return self._policy
 
     async def state(self, prefixes: Sequence[bytes], *, entries_max: int) -> StateAnswer:
         state = self._certified()
-        note = await self.note(state)
+        note = await self.notes.note(state)
         return await asyncio.to_thread(self._prove, state, note, prefixes, entries_max)
 
     def _prove(
@@ -216,7 +168,7 @@ class Answers:
             height=height,
             index=index,
             certified_time_ms=_time_ms(state.chain.header(height)),
-            checkpoint=await self.note(state),
+            checkpoint=await self.notes.note(state),
         )
 
     async def transaction(self, id: bytes) -> TransactionAnswer | None:
@@ -275,6 +227,8 @@ class Answers:
 
     def dropped(self, transaction_id: bytes, code: str, text: str | None = None) -> None:
         """A transaction can't count: tell whoever waits for it."""
+        if code == "already_logged":
+            return  # it does count: its receipt comes when its block is certified
         detail = (text or f"the transaction can't count: {code}").removeprefix(f"{code}: ")
         self._fail(transaction_id, RefusedError(_REFUSALS.get(code, code), detail))
 
@@ -315,26 +269,37 @@ class Answers:
         if peer is None:
             raise RefusedError("issuer_unknown", f"member {query.issuer} has no node here")
         message = [1, "dossier", *query.as_list()]
-        return await peer.call(
-            "dossier", message, timeout_ms=_DOSSIER_MS, answer_bytes_max=_DOSSIER_BYTES_MAX
-        )
+        try:
+            return await peer.call(
+                "dossier", message, timeout_ms=_DOSSIER_MS, answer_bytes_max=_DOSSIER_BYTES_MAX
+            )
+        except RefusedError as error:
+            if error.code in _DOSSIER_REFUSALS:
+                raise
+            # Its codes are another node's words: none of them may become a problem of this API.
+            raise RefusedError("custodian_refused", str(error)) from error
 
-    async def on_dossier(self, _member: int, message: object) -> bytes:
-        """Peer verb ``dossier``: the custodian's side. The sender is an active member, by its certificate."""
+    async def on_dossier(self, member: int, message: object) -> bytes:
+        """Peer verb ``dossier``: the custodian's side. The sender is an active member, by its certificate. The
+        log says who asked: there is no other trace.
+        """
         if type(message) is not list or len(message) != 7 or message[:2] != [1, "dossier"]:
             raise FormatError("expected a dossier message of 7 elements")
         subject, issuer, kinds, begin, end = message[2:]
         if type(kinds) is not list:
             raise FormatError("expected kinds as an array")
-        return await self._own_dossier(
-            Query(subject=subject, issuer=issuer, kinds=tuple(kinds), from_period=begin, to_period=end)
+        query = Query(subject=subject, issuer=issuer, kinds=tuple(kinds), from_period=begin, to_period=end)
+        evidence = await self._own_dossier(query)
+        self._log.info(
+            "dossier", member=member, kinds=list(query.kinds), begin=begin, end=end, bytes=len(evidence)
         )
+        return evidence
 
     async def _own_dossier(self, query: Query) -> bytes:
         if self._custodian is None:
             raise RefusedError("issuer_unknown", "this member is no custodian")
         state = self._certified()
-        note = await self.note(state)
+        note = await self.notes.note(state)
         return await asyncio.get_running_loop().run_in_executor(
             self._custodian.executor, self._custodian.evidence, query, state, note
         )
@@ -354,7 +319,7 @@ class Answers:
         state = self._replica.certified
         if not 1 <= height <= state.height:
             return None
-        block = state.chain.block(height)
+        block = await asyncio.to_thread(state.chain.block, height)
         return CertifiedBlock(
             height=height,
             time_ms=_time_ms(state.chain.header(height)),
@@ -375,7 +340,7 @@ class Answers:
 
     async def export(self) -> AsyncIterator[bytes]:
         state = self._certified()
-        note = await self.note(state)
+        note = await self.notes.note(state)
         pieces = archive_pieces(state, note)
         while True:
             piece = await asyncio.to_thread(next, pieces, b"")

@@ -162,7 +162,7 @@ class Node:
         handlers: dict[str, Any] = {
             "cosign": self._on_cosign,
             "dossier": self.answers.on_dossier,
-            "log_signature": self.answers.on_log_signature,
+            "log_signature": self.answers.notes.on_log_signature,
             "votes": self.engine.on_votes,
         }
         if isinstance(self.engine, Sequencer):

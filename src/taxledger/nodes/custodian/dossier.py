@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from taxledger.ledger import canonical, statekeys
-from taxledger.ledger.errors import RefusedError, UnavailableError
+from taxledger.ledger.errors import InputError, LimitError, RefusedError, UnavailableError
 from taxledger.ledger.evidence import assemble
 from taxledger.ledger.genesis import Genesis
 from taxledger.ledger.members import member_of
@@ -19,6 +19,7 @@ from taxledger.ledger.query import Query
 from taxledger.ledger.records import RecordValue
 from taxledger.ledger.schemas import Value, decode_schema
 from taxledger.nodes.custodian.vault import Vault
+from taxledger.nodes.logs import get_logger
 from taxledger.nodes.replica import CertifiedState
 
 __all__ = ["Custodian"]
@@ -59,9 +60,18 @@ class Custodian:
         """Evidence for a query at the certified state. Runs on ``executor``.
 
         Raises:
-            RefusedError: ``issuer_unknown``: not an issuer of a kind asked.
-            UnavailableError: the vault lacks what the answer needs.
+            RefusedError: ``issuer_unknown``: not an issuer of a kind asked; ``answer_too_large``.
+            UnavailableError: the vault lacks what the answer needs, or is damaged.
         """
+        try:
+            return self._evidence(query, state, note)
+        except LimitError as error:
+            raise RefusedError("answer_too_large", str(error)) from error
+        except InputError as error:  # the query was checked long before: this is about our own file
+            get_logger("custodian").error("the vault is damaged", exc_info=error)
+            raise UnavailableError("the custodian can't read its vault; its log says more") from error
+
+    def _evidence(self, query: Query, state: CertifiedState, note: bytes) -> bytes:
         member = member_of(state.view, query.issuer)
         if query.issuer != self._member or member is None:
             raise RefusedError("issuer_unknown", f"member {query.issuer} is not the issuer here")

@@ -116,6 +116,7 @@ def _sized(value: bytes, size: int, what: str) -> bytes:
     return value
 
 
+_STATUS_CHARACTERS_MAX = 2_000
 _COSIGNS_MAX = limits.validators_max * (limits.uncertified_blocks_max + 2)
 
 
@@ -158,7 +159,7 @@ def decode_step(value: Any, chain_id: bytes) -> Step:
     if version != 1 or what != "step" or chain != chain_id:
         raise FormatError(f"expected a step of chain {chain_id.hex()}")
     return Step(
-        status=status,
+        status=None if status is None else status[:_STATUS_CHARACTERS_MAX],
         blocks=tuple(_decode_block(each) for each in blocks),
         proposal=None if proposal is None else _decode_proposal(proposal),
         cosigns=_bins(cosigns, "co-signatures", count_max=_COSIGNS_MAX),
