@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import shutil
 import threading
 import time
 from dataclasses import dataclass
@@ -140,6 +141,7 @@ def measure(directory: Path, records: int) -> Figures:
         )
     finally:
         net.close()
+        shutil.rmtree(directory)  # up to a gigabyte
 
 
 def test_a_million_records(tmp_path: Path) -> None:
