@@ -110,6 +110,20 @@ def test_complete_needs_the_last_day(through: str, to_period: str, complete: boo
     assert world.verify(world.evidence(query), query).complete(INVOICE) is complete
 
 
+@pytest.mark.parametrize(
+    ("from_period", "to_period", "complete"),
+    [("2023-01", "2024-06", True), ("2022-12", "2024-06", False), ("2022-01", "2022-12", False)],
+)
+def test_nothing_is_complete_before_the_issuer_began(
+    from_period: str, to_period: str, complete: bool
+) -> None:
+    """Attested through the end of 2024; but nothing of 2022 was ever attested, about anybody."""
+    query = ask(from_period=from_period, to_period=to_period)
+    answer = WORLD.verify(WORLD.evidence(query), query)
+    assert answer.through[INVOICE] == "2024-12-31"
+    assert answer.complete(INVOICE) is complete
+
+
 def test_years_without_a_tag_key_have_no_records() -> None:
     query = ask((FILING, INVOICE), "2021-06", "2026-06")
     data = WORLD.evidence(query)

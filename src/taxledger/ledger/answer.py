@@ -89,6 +89,7 @@ class Answer:
         age_ms: now less the oldest of the co-signatures counted.
         records: by kind, year, month and key.
         through: kind -> date up to which the issuer says that it attested everything, None if it never did.
+        keyed_years: the years asked in which the issuer has a tag key; in any other it attested nothing at all.
         file_bytes: size of the evidence.
         column_bytes: of these, map keys, map values and secrets of the records.
     """
@@ -99,6 +100,7 @@ class Answer:
     age_ms: int
     records: tuple[AnsweredRecord, ...]
     through: Mapping[int, str | None]
+    keyed_years: frozenset[int]
     file_bytes: int
     column_bytes: int
 
@@ -113,9 +115,10 @@ class Answer:
         return self.header.height
 
     def complete(self, kind: int) -> bool:
-        """Whether the issuer has attested this kind through the last day asked."""
+        """Whether the issuer has attested this kind through the last day asked, and in each year asked has begun to."""
         date = self.through[kind]
-        return date is not None and date >= _last_day(self.query.to_period)
+        begun = self.keyed_years.issuperset(self.query.years)
+        return begun and date is not None and date >= _last_day(self.query.to_period)
 
     @property
     def record_bytes(self) -> int:

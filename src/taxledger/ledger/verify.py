@@ -84,6 +84,7 @@ def verify_evidence(
         age_ms=age_ms,
         records=tuple(sorted(records, key=record_order)),
         through=read_through(evidence, query),
+        keyed_years=frozenset(y for y in query.years if tag_key_key(query.issuer, y) in evidence.entries),
         file_bytes=len(data),
         column_bytes=column_bytes(evidence),
     )
