@@ -10,6 +10,7 @@ import pytest
 from cluster import Cluster, running
 
 from taxledger.ledger.errors import RefusedError
+from taxledger.nodes.ordering.embedded import sequencer as sequencer_module
 from taxledger.nodes.ordering.embedded.sequencer import Sequencer
 
 
@@ -163,3 +164,20 @@ async def test_a_transaction_that_has_counted_does_not_expire() -> None:
         cluster.time_ms += 2 * 3_600_000
         with pytest.raises(RefusedError, match="already_logged"):
             await cluster.submit(raw)
+
+
+async def test_a_sequencer_whose_clock_is_ahead_says_why_nothing_is_decided(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sequencer_module, "_UNDECIDED_AFTER_S", 0.2)
+    async with running() as cluster:
+        await cluster.until(cluster.certified(1))
+        engine = cluster.nodes[1].engine
+        application = cluster.nodes[1].replica.application
+        monkeypatch.setattr(application, "now_ms", lambda: cluster.now_ms() + 60_000)
+        await cluster.submit(cluster.through(1))
+        await cluster.until(lambda: engine.writes is not None)
+        assert engine.writes.startswith("a block waits for its votes; v2: time_ahead: ")
+        cluster.time_ms += 60_000
+        await cluster.until(cluster.certified(2))
+        assert engine.writes is None

@@ -115,7 +115,12 @@ class Certification:
             return False  # certified long ago, a newer block is
         if height is not None:
             known = self._collected[height].by_member.get(message.member)
-            if known is not None and known.root == message.root and known.time_s >= message.time_s:
+            if (
+                known is not None
+                and known.root == message.root
+                and known.time_s >= message.time_s
+                and not self._is_ahead(known)
+            ):
                 return False
         signers = application.validators if height is None else self._collected[height].validators
         validator = signers.get(message.member)
@@ -142,12 +147,14 @@ class Certification:
         collected.by_member[message.member] = message
         return True
 
+    def _is_ahead(self, message: CosignMessage) -> bool:
+        """Whether no verifier may believe it yet. One that is stored is so only after our clock was set back."""
+        return message.time_s * 1_000 > self.application.now_ms() + _AHEAD_MS_MAX
+
     def _check_time(self, message: CosignMessage) -> None:
-        ahead_ms = message.time_s * 1_000 - self.application.now_ms()
-        if ahead_ms > _AHEAD_MS_MAX:
+        if self._is_ahead(message):
             raise VerificationError(
-                "checkpoint_stale",
-                f"co-signature of member {message.member}, {ahead_ms // 1_000} s ahead of this node's clock",
+                "checkpoint_stale", f"co-signature of member {message.member}, ahead of this node's clock"
             )
 
     def _disagreement(
@@ -203,10 +210,13 @@ class Certification:
 
     def newest(self, height: int) -> list[CosignMessage]:
         """The q newest co-signatures of a certified block, newest first: the age of an answer is the last
-        one's.
+        one's. Those that are ahead of our clock come after all others.
         """
         collected = self._collected[height]
-        ordered = sorted(collected.by_member.values(), key=lambda each: (-each.time_s, each.member))
+        ordered = sorted(
+            collected.by_member.values(),
+            key=lambda each: (self._is_ahead(each), -each.time_s, each.member),
+        )
         return ordered[: quorum(len(collected.validators))]
 
     def known(self, above: int) -> list[bytes]:

@@ -192,7 +192,8 @@ class Node:
         interval_s = self.settings.heartbeat_ms / 1000
         while True:
             await asyncio.sleep(interval_s / 4)
-            if _now_ms() - self.application.cosigned_s * 1000 < self.settings.heartbeat_ms:
+            age_ms = _now_ms() - self.application.cosigned_s * 1000
+            if 0 <= age_ms < self.settings.heartbeat_ms:  # below 0: the clock was set back
                 continue
             message = await self.replica.run(self.application.renew_cosign)
             if message is None:
@@ -287,6 +288,7 @@ class Node:
                 await peer.close()
             if self.custodian is not None:
                 self.custodian.close()
+            await loop.shutdown_default_executor()  # nobody reads the store any more when it is closed
             self.replica.close()
             self.log.info("stopped", member=self.home.config.name)
 

@@ -14,6 +14,7 @@ from taxledger.ledger import canonical, statekeys
 from taxledger.ledger.errors import InputError, LimitError, RefusedError, UnavailableError
 from taxledger.ledger.evidence import assemble
 from taxledger.ledger.genesis import Genesis
+from taxledger.ledger.hashing import sha256
 from taxledger.ledger.members import member_of
 from taxledger.ledger.query import Query
 from taxledger.ledger.records import RecordValue
@@ -110,14 +111,15 @@ class Custodian:
         found = self._documents.get((kind, schema))
         if found is not None:
             return found
+        entry = state.view.get(statekeys.schema_key(kind, schema))
+        digest = None if entry is None else canonical.decode(entry)[0]
         for _, value in state.view.scan(b"\x0b"):
             change = canonical.decode(value)[0]
-            if change[0] == "schema.register":
-                registered = decode_schema(change[1])
-                self._documents[registered.kind, registered.number] = change[1]
-        if (kind, schema) not in self._documents:
-            raise UnavailableError(f"the document of schema {kind}/{schema} is not known to this node")
-        return self._documents[kind, schema]
+            # Not any proposal of this number will do: one that lapsed may have proposed another document.
+            if change[0] == "schema.register" and sha256(change[1]) == digest:
+                self._documents[kind, schema] = document = bytes(change[1])
+                return document
+        raise UnavailableError(f"the document of schema {kind}/{schema} is not known to this node")
 
     def close(self) -> None:
         self.executor.shutdown(wait=True, cancel_futures=True)

@@ -28,6 +28,8 @@ __all__ = ["Link"]
 
 _PING_S = 2.0
 _BACKOFF_S = (0.05, 0.1, 0.2, 0.5, 1.0)
+_STALLED_S = (0.1, 0.1, 0.2, 0.5)
+"""Between steps to a peer that answers and does not move, as one whose clock is behind: each has the batch."""
 _BLOCKS_BYTES_MAX = 6 * 1024 * 1024
 _BLOCKS_MAX = limits.uncertified_blocks_max
 
@@ -101,7 +103,7 @@ class Link:
 
     async def run(self) -> None:
         """Send, for ever: at once when there is news, otherwise a ping now and then."""
-        failures = 0
+        failures = stalls = 0
         while True:
             await self._wait()
             before = (self.decided, self.certified, self._answered, self._offer())
@@ -117,7 +119,11 @@ class Link:
                 failures += 1
                 continue
             if self._due() and before == (self.decided, self.certified, self._answered, self._offer()):
-                await asyncio.sleep(0.1)  # it took all we have and did not move: don't spin
+                # It took all we have and did not move: don't spin.
+                await asyncio.sleep(_STALLED_S[min(stalls, len(_STALLED_S) - 1)])
+                stalls += 1
+            else:
+                stalls = 0
 
     async def _wait(self) -> None:
         """Until something is due or it is time for a ping. News alone is no reason to send: the answer to

@@ -41,6 +41,7 @@ __all__ = ["Sequencer"]
 
 _QUEUE_MAX = 4_096
 _QUEUE_BYTES_MAX = 64 * 1024 * 1024
+_UNDECIDED_AFTER_S = 3.0
 
 
 class Sequencer:
@@ -66,6 +67,7 @@ class Sequencer:
         self._on_dropped = on_dropped
         self._queue: dict[bytes, bytes] = {}  # id → transaction, in order of arrival
         self._queue_bytes = 0
+        self._proposed_at: float | None = None  # by the loop's clock, while a proposal is undecided
         self._work = asyncio.Event()
         self._moved = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -218,7 +220,7 @@ class Sequencer:
 
     async def _decide(self, executed: Executed, transactions: list[bytes]) -> None:
         """Steps 2 to 5 of a round."""
-        begin = self._loop.time()
+        begin = self._proposed_at = self._loop.time()
         await self.replica.run(self._propose, executed, transactions)
         self._notify()
         while True:
@@ -231,7 +233,7 @@ class Sequencer:
         self.on_timing("vote", decided - begin)
         await self.replica.run(self.replica.commit, executed, votes)
         self.on_timing("commit", self._loop.time() - decided)
-        self.proposal = None
+        self.proposal = self._proposed_at = None
         for leaf_hash in executed.leaf_hashes:
             self._forget(leaf_hash)
         self._notify()
@@ -320,6 +322,10 @@ class Sequencer:
                 f"{answering} of {len(validators)} validators answer, {self.replica.quorum} are needed; "
                 f"silent: {', '.join(silent)}"
             )
+        if self._proposed_at is not None and self._loop.time() - self._proposed_at > _UNDECIDED_AFTER_S:
+            said = [f"{link.peer.name}: {link.problem[:200]}" for link in self.links if link.problem]
+            if said:
+                return f"a block waits for its votes; {'; '.join(said)}"
         return None
 
     async def on_submit(self, _member: int, message: Any, wait: Callable[[bytes], Any]) -> Any:
