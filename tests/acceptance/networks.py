@@ -104,6 +104,11 @@ class Network:
         said = self.stage.ok([self.stage.python, script, self.home(member), self.policy, path])
         return said.json  # type: ignore[no-any-return]
 
+    def height(self, member: str) -> int:
+        """Of the newest certified block, by the API."""
+        _, status = self.http(member, "/v1/status")
+        return int(json.loads(status)["height"])
+
     def http(self, member: str, path: str) -> tuple[int, bytes]:
         """GET with the home's own key."""
         access = json.loads((self.home(member) / "client.json").read_bytes())
