@@ -35,9 +35,16 @@ async def test_a_repetition_gets_the_first_answer(http: httpx.AsyncClient, node:
 async def test_another_question_is_another_body(http: httpx.AsyncClient, node: FakeNode) -> None:
     raw = node.chain.sign(chainkit.attest(chainkit.group(70)))
     sent = {"Idempotency-Key": "a", "Content-Type": "application/cose"}
-    assert (await http.post("/v1/transactions?wait=none", content=raw, headers=sent)).status_code == 202
-    answer = await http.post("/v1/transactions", content=raw, headers=sent)
+    assert (await http.post("/v1/transactions", content=raw, headers=sent)).status_code == 200
+    answer = await http.post("/v1/transactions?wait=none", content=raw, headers=sent)
     assert answer.json()["code"] == "idempotency_mismatch"
+
+
+async def test_an_answer_that_says_pending_is_not_repeated(http: httpx.AsyncClient, node: FakeNode) -> None:
+    raw = node.chain.sign(chainkit.attest(chainkit.group(71)))
+    sent = {"Idempotency-Key": "a", "Content-Type": "application/cose"}
+    assert (await http.post("/v1/transactions?wait=none", content=raw, headers=sent)).status_code == 202
+    assert (await http.post("/v1/transactions", content=raw, headers=sent)).json()["state"] == "certified"
 
 
 @pytest.mark.parametrize("key", ["", "x" * 129, "a\tb"])

@@ -4,7 +4,7 @@ The same key with the same body gets the same answer; with another body it is re
 request is under way, repetitions wait for it. What is kept is bounded by number, bytes and age, in memory:
 after a restart the key is forgotten, and what protects then is that every POST is harmless to repeat by
 itself — a transaction is named by its bytes and counts once, a dossier and a history only read. Answers
-that are no success are not kept, so a repetition tries again.
+that are no success, or not the last word (202), are not kept, so a repetition tries again.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class IdempotencyStore:
         self._entries[name] = entry
         try:
             answer = await work()
-            if answer.status < 400:
+            if answer.status < 400 and answer.status != 202:
                 entry.answer = answer
             return answer
         finally:

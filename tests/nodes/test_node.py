@@ -1,0 +1,67 @@
+"""What a node does beside its engine: whom it trusts after a change of members, what it keeps of a fork."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import chainkit
+
+from taxledger.ledger.governance import member_set
+from taxledger.ledger.hashing import log_leaf
+from taxledger.ledger.operations import encode_approve, encode_propose
+from taxledger.nodes.certification import Fork
+from taxledger.nodes.node import Node
+from taxledger.nodes.pki import make_credentials
+
+
+class Bare(Node):
+    """A node without sockets, store or threads; its certified state is what the test says."""
+
+    def __init__(self, folder: Path) -> None:
+        self.home = SimpleNamespace(path=folder, tls_peers_path=folder / "peers.pem")
+        self.replica = SimpleNamespace(certified=None)
+        self.log = SimpleNamespace(error=lambda *_, **__: None)
+        self._authorities = None
+        self._forks_kept = set()
+
+
+def test_a_member_is_trusted_until_its_suspension_is_in_force_and_not_longer(tmp_path: Path) -> None:
+    now = datetime.datetime.now(datetime.UTC)
+    credentials = {number: make_credentials("net", f"v{number}", now=now) for number in (1, 2, 3, 4, 8)}
+    validators = [chainkit.validator(n, tls_ca_hash=each.ca_hash) for n, each in credentials.items()]
+    others = [each for each in chainkit.make_genesis().members if each.number not in credentials]
+    members = tuple(sorted((*validators, *others), key=lambda each: each.number))
+    chain = chainkit.TestChain(chainkit.make_genesis(members=members))
+    node = Bare(tmp_path)
+    node.home.tls_peers_path.write_bytes(b"".join(each.ca_pem for each in credentials.values()))
+
+    def trusted() -> tuple[int, ...]:
+        node.replica.certified = SimpleNamespace(height=chain.tip.height, view=chain.view)
+        return node.authorities().members
+
+    assert trusted() == (1, 2, 3, 4, 8)
+    before = node.authorities()
+    suspended = replace(validators[-1], status=2)
+    propose = chain.sign(encode_propose(member_set(suspended, chain.chain_id, [])), 1)
+    approvals = [chain.sign(encode_approve(log_leaf(propose)[:16]), member) for member in (2, 3, 4)]
+    chain.add(propose, *approvals)
+    assert trusted() == (1, 2, 3, 4, 8)
+    chain.add()
+    assert trusted() == (1, 2, 3, 4, 8)
+    assert node.authorities() is before, "a new object would have everybody's certificate checked anew"
+    chain.add()
+    assert trusted() == (1, 2, 3, 4)
+
+
+def test_evidence_of_a_fork_outlives_restarts_and_further_forks(tmp_path: Path) -> None:
+    forks = [Fork(members=(n,), text=f"fork {n}", evidence=b"evidence %d" % n) for n in range(3)]
+    for kept in (forks[:1], forks[1:], forks[2:]):
+        node = Bare(tmp_path)  # each a start of its own
+        for fork in kept:
+            node._keep_fork(fork)
+            node._keep_fork(fork)
+    files = sorted((tmp_path / "forks").iterdir())
+    assert {each.read_bytes() for each in files} == {each.evidence for each in forks}
