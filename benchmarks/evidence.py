@@ -64,6 +64,7 @@ def _measure(net: BenchNetwork, enterprise: int, size: int) -> list[Figure]:
         Figure(
             name=f"{name}.proof_share", value=share, unit="%", n=1, aim="≤ 1" if size == SIZES[-1] else None
         ),
+        Figure(name=f"{name}.proof_of_file", value=answer.proof_bytes / len(data) * 100, unit="%", n=1),
         Figure(name=f"{name}.fetch", value=made_us / 1e3, unit="ms", n=5),
         Figure(name=f"{name}.verify", value=verify_us / 1e3, unit="ms", n=7 * calls),
         Figure(name=f"{name}.verify_cpu", value=cpu_us / 1e3, unit="ms", n=7 * calls),
