@@ -60,6 +60,8 @@ __all__ = ["Node", "main"]
 _OBSERVE_S = 1.0
 _SETTLE_S = 3.0
 """A node that hears nobody is as far as it can be after this."""
+_WARN_AGAIN_S = 60.0
+"""A member that goes on sending what is wrong must not fill the log."""
 
 
 def _now_ms() -> int:
@@ -130,6 +132,7 @@ class Node:
         self._cache = cache
         self._stop = asyncio.Event()
         self._forks_kept: set[bytes] = set()
+        self._warned_at: dict[int, float] = {}  # member → when we last complained of it
 
     # --- parts --------------------------------------------------------------------------------
 
@@ -180,11 +183,15 @@ class Node:
     async def _submit_and_wait(self, raw: bytes) -> None:
         await self.answers.submit(raw, wait="certified", timeout_s=50.0)
 
-    async def _on_cosign(self, _member: int, message: Any) -> Any:
+    async def _on_cosign(self, member: int, message: Any) -> Any:
         """Peer verb ``cosign``: a heartbeat, directly from validator to everybody."""
         if type(message) is not list or len(message) != 3 or type(message[2]) is not bytes:
             raise InputError('expected [1, "cosign", message]')
-        await self.replica.run(self.replica.receive, [message[2]])
+        problems = await self.replica.run(self.replica.receive, [message[2]])
+        now = asyncio.get_running_loop().time()
+        if problems and now - self._warned_at.get(member, -_WARN_AGAIN_S) >= _WARN_AGAIN_S:
+            self._warned_at[member] = now
+            self.log.warning("co-signature refused", member=member, reason=problems[0])
         return [1, "cosign"]
 
     async def _heartbeat(self) -> None:
