@@ -10,6 +10,7 @@ import pytest
 from cluster import Cluster, running
 
 from taxledger.ledger.errors import RefusedError
+from taxledger.ledger.store import MemoryStore
 from taxledger.nodes.ordering.embedded import sequencer as sequencer_module
 from taxledger.nodes.ordering.embedded.sequencer import Sequencer
 
@@ -181,3 +182,22 @@ async def test_a_sequencer_whose_clock_is_ahead_says_why_nothing_is_decided(
         cluster.time_ms += 60_000
         await cluster.until(cluster.certified(2))
         assert engine.writes is None
+
+
+async def test_a_sequencer_that_lost_its_store_votes_for_nothing_before_it_has_heard_the_others() -> None:
+    """It voted at these heights before: a vote of now would contradict that one."""
+    async with running() as cluster:
+        await cluster.until(cluster.certified(1))
+        await cluster.submit(cluster.through(1))
+        await cluster.until(cluster.certified(2))
+        await cluster.nodes[1].stop()
+        cluster.nodes[1].store = MemoryStore()
+        cluster.wire.down = {2, 3, 4}
+        await cluster.nodes[1].start()
+        await cluster.submit(cluster.through(2))
+        await asyncio.sleep(0.5)
+        assert cluster.nodes[1].chain.voted(1) is None
+        cluster.wire.down = set()
+        engine = cluster.nodes[1].engine
+        await cluster.until(lambda: "old copy" in (engine.writes or ""))
+        assert cluster.nodes[1].chain.voted(1) is None

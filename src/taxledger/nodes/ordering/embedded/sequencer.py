@@ -156,6 +156,7 @@ class Sequencer:
         height = application.chain.tip.height + 1
         voted = await self.replica.run(application.chain.voted, height)
         if voted is None:
+            await self._orient()
             voted = await self._voted_elsewhere(height)
         if voted is None:
             return
@@ -165,6 +166,21 @@ class Sequencer:
                 "diverged", f"the journalled batch of height {height} gives another header now"
             )
         await self._decide(executed, list(voted.transactions))
+
+    async def _orient(self) -> None:
+        """Wait until a quorum has said where it stands: what we don't know to be decided we may have voted for,
+        before our store was lost. Without a quorum nothing could be decided anyway.
+        """
+        while True:
+            self._moved.clear()
+            application = self.replica.application
+            heard = {link.peer.number for link in self.links if link.decided is not None}
+            if (
+                len((heard | {application.keys.member}) & application.validators.keys())
+                >= self.replica.quorum
+            ):
+                return
+            await self._moved.wait()
 
     async def _execute(self, voted: Vote) -> Executed | None:
         """The block of a journalled vote; None where its batch does not give the header voted for."""
