@@ -1,0 +1,102 @@
+"""The custodian beside its vault: which document a schema has, and how its own troubles are told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import chainkit
+import pytest
+
+from taxledger.ledger import canonical
+from taxledger.ledger.errors import FormatError, LimitError, RefusedError, TaxledgerError, UnavailableError
+from taxledger.ledger.governance import schema_register
+from taxledger.ledger.hashing import sha256
+from taxledger.ledger.query import Query
+from taxledger.ledger.schemas import BUILTIN, encode_schema
+from taxledger.nodes.answers import Answers
+from taxledger.nodes.custodian.dossier import Custodian
+
+FIRST, *_ = (each for each in BUILTIN if each.kind == chainkit.INVOICE)
+LAPSED, REGISTERED = (
+    encode_schema(replace(FIRST, number=2, fields=fields)) for fields in (FIRST.fields[:-1], FIRST.fields)
+)
+
+
+class View:
+    """A state map with two proposals of one schema number; only the second came into force."""
+
+    def get(self, _key: bytes) -> bytes:
+        return canonical.encode([sha256(REGISTERED), 7])
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        for number, (document, state) in enumerate([(LAPSED, 4), (REGISTERED, 3)]):
+            yield (
+                prefix + bytes([number] * 16),
+                canonical.encode([schema_register(document), 1, [1], state, 7]),
+            )
+
+
+@pytest.fixture
+def custodian(tmp_path: Path) -> Iterator[Custodian]:
+    genesis = chainkit.make_genesis()
+    made = Custodian(
+        tmp_path / "vault.sqlite", bytes(32), chain_id=bytes(16), member=chainkit.ISSUER, genesis=genesis
+    )
+    yield made
+    made.close()
+
+
+def test_a_proposal_that_lapsed_gives_no_schema_its_document(custodian: Custodian) -> None:
+    state = SimpleNamespace(view=View())
+    for _ in range(2):
+        assert custodian._document(state, chainkit.INVOICE, 2) == REGISTERED
+
+
+@pytest.mark.parametrize(
+    ("inner", "told"),
+    [
+        (FormatError("the vault is damaged"), UnavailableError),
+        (LimitError("too many"), RefusedError),
+        (UnavailableError("no vault"), UnavailableError),
+    ],
+)
+def test_trouble_of_the_custodian_is_no_mistake_of_who_asks(
+    custodian: Custodian, monkeypatch: pytest.MonkeyPatch, inner: TaxledgerError, told: type[TaxledgerError]
+) -> None:
+    def fail(*_: object) -> bytes:
+        raise inner
+
+    monkeypatch.setattr(custodian, "_evidence", fail)
+    with pytest.raises(told):
+        custodian.evidence(SimpleNamespace(), SimpleNamespace(), b"")
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("answer_too_large", "answer_too_large"),
+        ("key_missing", "custodian_refused"),
+        ("?", "custodian_refused"),
+    ],
+)
+async def test_codes_of_another_node_do_not_become_problems_of_this_one(theirs: str, ours: str) -> None:
+    class Peer:
+        async def call(self, *_: object, **__: object) -> bytes:
+            raise RefusedError(theirs, "m9: no")
+
+    answers = Answers(
+        config=SimpleNamespace(number=1, network="net"),
+        replica=SimpleNamespace(),
+        keys=SimpleNamespace(),
+        policy=b"",
+        custodian=None,
+        peers={9: Peer()},
+        is_ready=lambda: True,
+    )
+    query = Query(subject="cumcm:E1", issuer=9, kinds=(5,), from_period="2025-01", to_period="2025-12")
+    with pytest.raises(RefusedError) as refused:
+        await answers.dossier(query)
+    assert refused.value.code == ours
