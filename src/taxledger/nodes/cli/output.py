@@ -49,9 +49,21 @@ _AGE_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _MINOR_DIGITS = {"JPY": 0, "KRW": 0, "HUF": 2, "BHD": 3, "KWD": 3, "OMR": 3, "TND": 3}
 
 
+_UNSHOWN = dict.fromkeys(
+    [*range(0x0A), *range(0x0B, 0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)],
+    "\ufffd",
+)
+"""What could move the cursor or turn text around: an issuer's texts are shown, not obeyed."""
+
+
+def plain(text: str) -> str:
+    """The text with a replacement character for each that a terminal would obey; line feeds stay."""
+    return text.translate(_UNSHOWN)
+
+
 def say(text: str) -> None:
     """A line of the answer."""
-    print(text)
+    print(plain(text))
 
 
 def note(text: str) -> None:
@@ -86,7 +98,7 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[object]], *, right:
         for column, (text, width) in enumerate(zip(row, widths, strict=True)):
             blanks = " " * (width - cell_len(text))
             parts.append(blanks + text if column in numbers else text + blanks)
-        print("  ".join(parts).rstrip())
+        print(plain("  ".join(parts).rstrip()).replace("\n", "\ufffd"))
 
 
 def money(minor: int, currency: str = "CNY") -> str:
