@@ -102,7 +102,7 @@ class Certification:
         """Count one co-signature message.
 
         Returns:
-            True when it was new: a member not counted yet for its block, or a newer time.
+            True when readers should see it: it is new, and of the newest certified block.
 
         Raises:
             InputError: not a co-signature message of this chain.
@@ -145,7 +145,7 @@ class Certification:
             raise self._disagreement(message, validator.name, collected.by_member.get(message.member))
         self._check_time(message)
         collected.by_member[message.member] = message
-        return True
+        return height == application.chain.certified
 
     def _is_ahead(self, message: CosignMessage) -> bool:
         """Whether no verifier may believe it yet. One that is stored is so only after our clock was set back."""
