@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from custodykit import INVOICE, KEY, Custody, row, tags_of, use_stored_keys, wri
 from taxledger.ledger.crypto import verify_tag_signature
 from taxledger.ledger.errors import FormatError, TaxledgerError
 from taxledger.ledger.records import tag_message, tag_of
+from taxledger.nodes.custodian.database import Database
 from taxledger.nodes.custodian.sealing import Sealer, new_data_key, unwrap_data_key
 from taxledger.nodes.custodian.vault import Vault
 
@@ -141,3 +143,22 @@ def test_the_envelope() -> None:
         with pytest.raises(FormatError, match="damaged"):
             sealer.open(table, key, version, sealed)
     assert sealer.lookup(b"a") != Sealer(other).lookup(b"a")
+
+
+def test_no_lookup_reads_the_whole_table(custody: Custody, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers and uploads stay as fast as they are with a few records when there are millions."""
+    plans: list[str] = []
+
+    def explained(self: Database, statement: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
+        plan = asked(self, f"EXPLAIN QUERY PLAN {statement}", values)
+        plans.extend(str(step[-1]) for step in plan)
+        return asked(self, statement, values)
+
+    asked = Database.all
+    keys = [key for (key,) in custody.vault.database.all("SELECT key FROM records")]
+    monkeypatch.setattr(Database, "all", explained)
+    assert all(custody.vault.open_many([(key, 1) for key in keys]))
+    marks = [mark for key in keys if (mark := custody.vault.mark(key)) is not None]
+    assert len(custody.vault.marked(marks)) == len(keys) == 5
+    assert len(plans) >= 2
+    assert [plan for plan in plans if plan.startswith("SCAN")] == []
