@@ -19,6 +19,7 @@ def run(stage: Stage) -> Iterator[Finding]:
         "vectors, and a verifier written from the protocol alone",
         "tests/vectors",
         "tests/ledger/test_evidence_vectors.py",
+        "tests/independent",
     )
     script = ROOT / "tests" / "acceptance" / "mutate.py"
     said = stage.ok([stage.python, script, stage.clone() / "tests" / "vectors" / "evidence.json", "2000"])
