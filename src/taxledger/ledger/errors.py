@@ -1,16 +1,16 @@
 """Every error the project raises on purpose.
 
-    TaxledgerError                 expected in operation; the message names expected and got
-    ├── InputError                 what a person or peer handed in is wrong; nothing was changed
-    │   ├── EncodingError          bytes that are not strict canonical msgpack
-    │   ├── FormatError            well-encoded bytes of the wrong shape or value
-    │   └── LimitError             larger than a limit of ``limits.py``
-    ├── VerificationError          a proof, signature or evidence did not verify; ``code`` says why
-    ├── RefusedError               a rule of the ledger or a member refused; ``code`` says which
-    ├── UnavailableError           storage or network trouble: try again later
-    └── ForkError                  evidence that a member contradicted itself
+TaxledgerError                 expected in operation; the message names expected and got
+├── InputError                 what a person or peer handed in is wrong; nothing was changed
+│   ├── EncodingError          bytes that are not strict canonical msgpack
+│   ├── FormatError            well-encoded bytes of the wrong shape or value
+│   └── LimitError             larger than a limit of ``limits.py``
+├── VerificationError          a proof, signature or evidence did not verify; ``code`` says why
+├── RefusedError               a rule of the ledger or a member refused; ``code`` says which
+├── UnavailableError           storage or network trouble: try again later
+└── ForkError                  evidence that a member contradicted itself
 
-    InvariantError                 a bug of ours, outside the tree: the process must stop
+InvariantError                 a bug of ours, outside the tree: the process must stop
 """
 
 from __future__ import annotations
