@@ -306,3 +306,16 @@ def test_a_row_of_a_spec_is_what_the_answer_shows() -> None:
     spec: Spec = SMALL[2]
     answer = WORLD.verify(EVIDENCE, ASKED)
     assert dict(spec.fields) in [each.fields for each in answer.records]
+
+
+def test_an_answer_names_the_issuer_or_says_that_there_is_none() -> None:
+    answer = WORLD.verify(
+        WORLD.evidence(ask((INVOICE,), "2024-01", "2024-12")), ask((INVOICE,), "2024-01", "2024-12")
+    )
+    assert answer.issuer is not None
+    assert (answer.issuer.number, answer.issuer.name) == (ISSUER, "tax")
+    nobody = replace(ask((INVOICE,), "2024-01", "2024-12"), issuer=9)
+    empty = WORLD.verify(WORLD.evidence(nobody), nobody)
+    assert empty.issuer is None
+    assert empty.records == ()
+    assert not empty.complete(INVOICE)

@@ -18,6 +18,7 @@ from taxledger.ledger.checkpoint import SignedCheckpoint, decode_note
 from taxledger.ledger.errors import FormatError
 from taxledger.ledger.evidence import Evidence, decode_evidence
 from taxledger.ledger.header import Header, decode_header
+from taxledger.ledger.members import Member
 from taxledger.ledger.query import Query, record_prefixes
 from taxledger.ledger.records import Status, tag_of
 from taxledger.ledger.schemas import Schema, Value, decode_schema, is_date, kind_name
@@ -89,6 +90,7 @@ class Answer:
         age_ms: now less the oldest of the co-signatures counted.
         records: by kind, year, month and key.
         through: kind -> date up to which the issuer says that it attested everything, None if it never did.
+        issuer: the member asked about as the ledger has it, None if it has no such member.
         keyed_years: the years asked in which the issuer has a tag key; in any other it attested nothing at all.
         file_bytes: size of the evidence.
         column_bytes: of these, map keys, map values and secrets of the records.
@@ -100,6 +102,7 @@ class Answer:
     age_ms: int
     records: tuple[AnsweredRecord, ...]
     through: Mapping[int, str | None]
+    issuer: Member | None
     keyed_years: frozenset[int]
     file_bytes: int
     column_bytes: int

@@ -128,7 +128,7 @@ def decode(
     except (EncodingError, LimitError):
         raise
     except Exception as error:  # msgpack raises ValueError, its own tree and UnicodeDecodeError
-        raise EncodingError(f"not msgpack: {type(error).__name__}: {error}") from error
+        raise EncodingError("not msgpack, or cut short") from error
     if encode(value) != data:
         raise EncodingError("not canonical: encoding the decoded value gives other bytes")
     return value
@@ -151,7 +151,7 @@ def decode_stream(data: bytes) -> Iterator[Any]:
         except EncodingError:
             raise
         except Exception as error:
-            raise EncodingError(f"not msgpack at byte {begin}: {type(error).__name__}") from error
+            raise EncodingError(f"not msgpack, or cut short, at byte {begin}") from error
         end = unpacker.tell()
         if encode(value) != data[begin:end]:
             raise EncodingError(f"not canonical at byte {begin}")

@@ -23,8 +23,8 @@ class _LevelReader:
     def get(self, key: bytes) -> bytes | None:
         return self._handle.get(key)  # type: ignore[no-any-return]
 
-    def scan(self, begin: bytes, end: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
-        with self._handle.iterator(start=begin, stop=end, reverse=reverse) as pairs:
+    def scan(self, begin: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        with self._handle.iterator(start=begin, stop=end) as pairs:
             yield from pairs
 
 

@@ -25,8 +25,8 @@ class Reader(Protocol):
 
     def get(self, key: bytes) -> bytes | None: ...
 
-    def scan(self, begin: bytes, end: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
-        """Pairs with ``begin <= key < end``, ascending (descending with ``reverse``)."""
+    def scan(self, begin: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Pairs with ``begin <= key < end``, ascending."""
         ...
 
 
@@ -64,12 +64,11 @@ class MemoryStore:
     def get(self, key: bytes) -> bytes | None:
         return self._content.get(key)
 
-    def scan(self, begin: bytes, end: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
+    def scan(self, begin: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
         if self._keys is None:
             self._keys = sorted(self._content)
         chosen = self._keys[bisect.bisect_left(self._keys, begin) : bisect.bisect_left(self._keys, end)]
-        pairs = [(key, self._content[key]) for key in chosen]
-        return iter(pairs[::-1] if reverse else pairs)
+        return iter([(key, self._content[key]) for key in chosen])
 
     def write(self, batch: Batch, *, sync: bool = True) -> None:
         for key, value in batch.items():

@@ -30,12 +30,13 @@ from taxledger.ledger.errors import FormatError, InputError, VerificationError
 from taxledger.ledger.evidence import NO_SECRET, Evidence, RecordGroup, decode_evidence
 from taxledger.ledger.hashing import log_leaf, sha256
 from taxledger.ledger.header import Header, decode_header
+from taxledger.ledger.members import Member, decode_member
 from taxledger.ledger.merkle import verify_inclusion
 from taxledger.ledger.policy import Policy, check_origin, verify_signatures
 from taxledger.ledger.query import Query, record_prefixes, single_keys
 from taxledger.ledger.records import RecordValue, Status, commit, record_period, tag_message, tag_of
 from taxledger.ledger.schemas import Row, Schema
-from taxledger.ledger.statekeys import split_record_key, tag_key_key
+from taxledger.ledger.statekeys import member_key, split_record_key, tag_key_key
 from taxledger.ledger.statemap.proof import verify_prefixes
 
 __all__ = ["Answer", "AnsweredRecord", "show_evidence", "totals", "verify_evidence", "verify_header"]
@@ -84,10 +85,20 @@ def verify_evidence(
         age_ms=age_ms,
         records=tuple(sorted(records, key=record_order)),
         through=read_through(evidence, query),
+        issuer=_issuer(evidence, query),
         keyed_years=frozenset(y for y in query.years if tag_key_key(query.issuer, y) in evidence.entries),
         file_bytes=len(data),
         column_bytes=column_bytes(evidence),
     )
+
+
+def _issuer(evidence: Evidence, query: Query) -> Member | None:
+    """Who the issuer is, by its proved entry: a number alone says nothing to the reader of an answer."""
+    entry = evidence.entries.get(member_key(query.issuer))
+    try:
+        return None if entry is None else decode_member(query.issuer, entry)
+    except InputError:
+        return None
 
 
 def verify_header(leaf: bytes, policy: Policy, note: SignedCheckpoint, engine: str | None = None) -> Header:

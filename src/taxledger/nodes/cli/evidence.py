@@ -136,6 +136,15 @@ def print_totals(rows: Sequence[Mapping[str, Any]]) -> None:
     print_table(head, table, right=range(4, len(head)))
 
 
+def _issuer_line(answer: Answer) -> str:
+    issuer = answer.issuer
+    if issuer is None:
+        number = answer.query.issuer
+        return f"issuer: the ledger has no member {number}\n签发机构：账本上没有 {number} 号成员"
+    state = "" if issuer.is_active else ", no longer active"
+    return f"issuer: {issuer.name}, member {issuer.number}{state}"
+
+
 def print_answer(answer: Answer) -> None:
     """A verified answer, for people."""
     from taxledger.ledger.answer import totals
@@ -147,6 +156,7 @@ def print_answer(answer: Answer) -> None:
         f"co-signed by {signers} validators, the oldest {_ago(answer.age_ms)} ago"
     )
     say(verified_zh(answer.height, signers, answer.age_ms // 1_000))
+    say(_issuer_line(answer))
     for kind, date in answer.through.items():
         if date is None:
             say(f"{kind_name(kind)}: the issuer makes no statement on completeness")
@@ -204,6 +214,7 @@ def _verdict(answer: Answer) -> dict[str, Any]:
         "record_bytes": answer.record_bytes,
         "through": {kind_name(kind): date for kind, date in answer.through.items()},
         "complete": {kind_name(kind): answer.complete(kind) for kind in answer.through},
+        "issuer": None if answer.issuer is None else answer.issuer.name,
         "totals": totals(answer),
     }
 
