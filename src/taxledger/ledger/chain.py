@@ -303,6 +303,8 @@ class Chain(ChainReader):
             CERTIFIED: height.to_bytes(8, "big"),
         }
         self.store.write(batch)
+        if self.cache is not None:
+            layer.enter(self.cache)
         self.certified = height
         self._layers.pop(0)
         self.view = MapView.open(self.store, self.cache)

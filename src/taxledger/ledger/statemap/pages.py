@@ -159,9 +159,9 @@ class PageCache:
 
     A page is found by the hash of its sub-trie, which the page above (or the root) names. So a view of an
     old snapshot and one of the newest never see each other's pages: where the hash is the same, so are the
-    keys below it, and keys are never removed, so the page was not cut in between either. Only pages read
-    from the store may enter: those of a layer that is dropped later would name page numbers that were given
-    out twice.
+    keys below it, and keys are never removed, so the page was not cut in between either. Only pages that are in
+    the store may enter (read from it, or of a layer just folded into it): those of a layer that is dropped
+    later would name page numbers that were given out twice.
 
     Two generations instead of a chain of uses: when the young one holds half of the bytes, it becomes the
     old one.

@@ -77,6 +77,14 @@ class MapLayer:
         batch[_META_KEY] = self.root + self.count.to_bytes(8, "big") + self.pages_next.to_bytes(5, "big")
         return batch
 
+    def enter(self, cache: PageCache) -> None:
+        """Keep this layer's pages at hand, once its ``store_batch`` is written: then they are the store's
+        own, and the next blocks begin with most of them.
+        """
+        for page in self.pages.values():
+            if page is not None:
+                cache.put(page_hash(page), page)
+
 
 class MapView:
     """An immutable view of the map in a Reader (a store nobody writes to meanwhile, or a snapshot), plus
