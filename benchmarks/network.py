@@ -59,7 +59,7 @@ class BenchNetwork:
         self.chain_id = chain_id(self.issuer.genesis())
         self.signer = Signer(self.issuer.key("transaction"))
         self.random = random.Random(seed)
-        self.pids = {facts.member: facts.pid for facts in control.network_status(directory)}
+        self.pids = {facts.name: facts.pid for facts in control.network_status(directory)}
 
     def client(self, member: str = MEMBERS[0]) -> Client:
         home = Home(self.directory / member)

@@ -50,7 +50,7 @@ class Network:
 
     def status(self) -> dict[str, dict[str, Any]]:
         said = self.stage.taxledger("network", "status", self.folder, "--json").json
-        return {each["member"]: each for each in said}
+        return {each["name"]: each for each in said}
 
     def kill(self, member: str) -> int:
         """SIGKILL to a node as soon as it runs; the process that died."""

@@ -96,7 +96,7 @@ def evidence(net: Path, shell: Shell, question: list[str], tmp_path: Path) -> Pa
 
 def test_status(net: Path, shell: Shell) -> None:
     members = shell.ok("network", "status", net, "--json").json
-    assert [(each["member"], each["role"]) for each in members] == [
+    assert [(each["name"], each["role"]) for each in members] == [
         ("tax", "sequencer"),
         ("bank1", "validator"),
     ]

@@ -141,7 +141,7 @@ def test_stop_without_a_supervisor(net: Path) -> None:
 
 def test_status_of_a_network_that_does_not_run(net: Path) -> None:
     facts = network_status(net)
-    assert [(each.member, each.role, each.pid) for each in facts] == [
+    assert [(each.name, each.role, each.pid) for each in facts] == [
         ("tax", "sequencer", None),
         ("bank1", "validator", None),
     ]

@@ -201,3 +201,15 @@ async def test_a_sequencer_that_lost_its_store_votes_for_nothing_before_it_has_h
         engine = cluster.nodes[1].engine
         await cluster.until(lambda: "old copy" in (engine.writes or ""))
         assert cluster.nodes[1].chain.voted(1) is None
+
+
+async def test_info_says_where_an_engine_goes_on_after_a_restart() -> None:
+    async with running() as cluster:
+        await cluster.until(cluster.certified(1))
+        node = cluster.nodes[2]
+        before = node.replica.application.info()
+        assert (before.height, before.size) == (1, 2)
+        assert before.root == node.replica.certified.checkpoint.root
+        await node.stop()
+        await node.start()
+        assert node.replica.application.info() == before

@@ -1,6 +1,7 @@
 """The replicated application of one node, in the shape of ABCI 2.0: an ordering engine drives it, it orders
 nothing.
 
+    info()          after a restart: what is durable here                     Info
     check(raw)      may this transaction be proposed?                         CheckTx
     deliver(…)      execute a batch in memory, get the log root               FinalizeBlock
     vote(executed)  journal, then sign                                        (embedded engine only)
@@ -28,7 +29,7 @@ from taxledger.ledger.policy import quorum
 from taxledger.ledger.transaction import Transaction
 from taxledger.nodes.signatures import SignatureMemory
 
-__all__ = ["Application", "CosignMessage", "Keys", "decode_cosign", "encode_cosign"]
+__all__ = ["Application", "CosignMessage", "Info", "Keys", "decode_cosign", "encode_cosign"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +41,15 @@ class Keys:
     vote: Signer | None = None
     log: Signer | None = None
     cosign: Signer | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Info:
+    """What is durable: the newest decided block's height, the log's size and its root after it."""
+
+    height: int
+    size: int
+    root: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +127,11 @@ class Application:
             and own.vote_key == self.keys.vote.public_key
             and own.cosign_key == self.keys.cosign.public_key
         )
+
+    def info(self) -> Info:
+        """Height, log size and log root after the newest decided block: where an engine goes on."""
+        tip = self.chain.tip
+        return Info(height=tip.height, size=tip.frontier.size, root=tip.frontier.root)
 
     def check(self, raw: bytes) -> Transaction:
         """Whether the transaction could stand in the next block.

@@ -43,7 +43,7 @@ _LOG_LINES = 15
 class NodeFacts:
     """One line of ``network status``. What a node that does not answer would say is None."""
 
-    member: str
+    name: str
     role: str
     """``sequencer``, ``validator`` or ``observer``."""
     pid: int | None
@@ -298,7 +298,7 @@ def node_facts(home: Home, pid: int | None, *, running: bool) -> NodeFacts:
         if running:
             writes = f"waiting: {error}"
     return NodeFacts(
-        member=config.name,
+        name=config.name,
         role=role,
         pid=pid,
         url=config.api_url,

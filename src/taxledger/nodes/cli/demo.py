@@ -91,7 +91,7 @@ def _running(network: Path) -> Iterator[None]:
 def _facts(stage: _Stage, member: str) -> NodeFacts:
     from taxledger.nodes.control import network_status
 
-    return next(each for each in network_status(stage.network) if each.member == member)
+    return next(each for each in network_status(stage.network) if each.name == member)
 
 
 def _wait(what: str, condition: Callable[[], bool]) -> None:
@@ -106,7 +106,7 @@ def _show_status(stage: _Stage) -> None:
     from taxledger.nodes.control import network_status
 
     for each in network_status(stage.network):
-        say(f"  {each.member:6} {each.role:10} pid {each.pid}  height {each.height}  writes {each.writes}")
+        say(f"  {each.name:6} {each.role:10} pid {each.pid}  height {each.height}  writes {each.writes}")
 
 
 def _attest(stage: _Stage, portfolio: Portfolio) -> None:

@@ -135,7 +135,7 @@ def _row(facts: NodeFacts) -> tuple[object, ...]:
     time_ms = facts.certified_time_ms
     certified = datetime.datetime.fromtimestamp(time_ms / 1_000, datetime.UTC) if time_ms else None
     return (
-        facts.member,
+        facts.name,
         facts.role,
         facts.pid or "-",
         facts.url,
