@@ -103,7 +103,7 @@ def test_status(net: Path, shell: Shell) -> None:
     for each in members:
         assert set(each) == {
             *(
-                "member",
+                "name",
                 "role",
                 "pid",
                 "url",
