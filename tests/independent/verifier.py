@@ -1,21 +1,13 @@
-"""A second verifier of evidence, written from docs/protocol.md alone: nothing of the project is imported.
+"""A second verifier of evidence, written from docs/protocol.md alone: nothing of the project is imported."""
 
-python tests/independent/verifier.py FILE --policy POLICY --subject S --kind N … --from YYYY-MM --to YYYY-MM
-"""
-
-import argparse
 import base64
 import hashlib
 import hmac
-import json
 import math
 import re
-import sys
-import time
 from calendar import monthrange
 from datetime import date
 from itertools import pairwise
-from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -150,16 +142,11 @@ def rises(values):
     return all(a < b for a, b in pairwise(values))
 
 
-def short(value):
-    return type(value) is str and len(value.encode()) <= 1024
+def of(kind):
+    return lambda value: type(value) is kind
 
 
-def binary(value):
-    return type(value) is bytes
-
-
-def text(value):
-    return type(value) is str
+binary, text = of(bytes), of(str)
 
 
 def is_date(text):
@@ -272,13 +259,8 @@ def tag_holds(modulus, message, sigma):
     return proper and pow(s, 65537, n).to_bytes(384) == padded
 
 
-TYPES = {
-    "text": short,
-    "date": is_date,
-    "month": is_month,
-    "year": (1, 9999),
-    "boolean": lambda v: type(v) is bool,
-}
+TYPES = {"date": is_date, "month": is_month, "year": (1, 9999), "boolean": of(bool)}
+TYPES["text"] = lambda v: text(v) and len(v.encode()) <= 1024
 
 
 def open_record(chain, key, value, secret, row, schema):
@@ -496,24 +478,3 @@ def verify(data, policy, query, now_ms, age_ms_max):
     complete = {kind: begun and date is not None and date >= last for kind, date in through.items()}
     answer = {"records": found, "erased": len(records) - len(found), "through": through, "complete": complete}
     return {**answer, "age_ms": age, "size": size, "height": h[3]}
-
-
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("file")
-    for name in ("policy", "subject", "from", "to"):
-        parser.add_argument(f"--{name}", required=True)
-    parser.add_argument("--kind", type=int, nargs="+", required=True)
-    parser.add_argument("--issuer", type=int, default=1)
-    a = vars(parser.parse_args())
-    query = (a["subject"], a["issuer"], sorted(a["kind"]), a["from"], a["to"])
-    now = int(1000 * time.time())
-    try:
-        answer = verify(*(Path(a[name]).read_bytes() for name in ("file", "policy")), query, now, 600_000)
-    except Refused as refusal:
-        sys.exit(str(refusal))
-    print(json.dumps(answer, ensure_ascii=False, indent=1))
-
-
-if __name__ == "__main__":
-    main()
