@@ -140,7 +140,7 @@ def test_it_imports_nothing_of_ours_and_is_short() -> None:
         )
     }
     assert imported - set(sys.stdlib_module_names) == {"cryptography"}
-    assert len([line for line in source.splitlines() if line.strip()]) <= 400
+    assert len(source.splitlines()) <= 400
 
 
 @pytest.mark.parametrize("name", ["evidence.json", "example.json"])
@@ -264,12 +264,12 @@ def test_the_same_refusal_of_each_way_of_cheating(fault: Fault) -> None:
 
 
 def test_every_single_byte() -> None:
+    """One of several changes of each: our own verifier meets more of them in test_verify_exhaustive."""
     rng = random.Random(11)
     for at, byte in enumerate(TINY_EVIDENCE):
-        others = {byte ^ 1, byte ^ 0x80, (byte + 1) % 256, rng.randrange(256)} - {byte}
-        for other in others:
-            data = TINY_EVIDENCE[:at] + bytes([other]) + TINY_EVIDENCE[at + 1 :]
-            assert isinstance(both(data, TINY.policy_bytes, TINY_QUERY), str), (at, other)
+        other = rng.choice((byte ^ 1, byte ^ 0x80, (byte + 1) % 256, (byte + rng.randrange(1, 256)) % 256))
+        data = TINY_EVIDENCE[:at] + bytes([other]) + TINY_EVIDENCE[at + 1 :]
+        assert isinstance(both(data, TINY.policy_bytes, TINY_QUERY), str), (at, other)
 
 
 def test_every_truncation() -> None:
