@@ -16,7 +16,6 @@ from taxledger.api import models
 from taxledger.api.problems import PROBLEMS, ProblemError, problem_of
 from taxledger.ledger.errors import (
     EncodingError,
-    ForkError,
     FormatError,
     InvariantError,
     LimitError,
@@ -66,7 +65,6 @@ def test_the_docs_have_the_same_events() -> None:
         (FormatError("bad"), "request_invalid"),
         (UnavailableError("later"), "unavailable"),
         (VerificationError("header_mismatch", "secret"), "internal"),
-        (ForkError("secret"), "internal"),
         (TaxledgerError("secret"), "internal"),
     ],
 )

@@ -11,7 +11,6 @@ from typing import Any
 
 from taxledger.ledger.errors import (
     EncodingError,
-    ForkError,
     InputError,
     LimitError,
     RefusedError,
@@ -134,6 +133,6 @@ def problem_of(error: TaxledgerError) -> ProblemError:
         return ProblemError("request_invalid", str(error))
     if isinstance(error, UnavailableError):
         return ProblemError("unavailable", str(error) or "try again later")
-    if isinstance(error, VerificationError | ForkError):
+    if isinstance(error, VerificationError):
         return ProblemError("internal", "the node's own data did not verify; its log says more")
     return ProblemError("internal", "unexpected condition; the node's log says more")

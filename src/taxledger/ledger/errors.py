@@ -7,8 +7,7 @@ TaxledgerError                 expected in operation; the message names expected
 │   └── LimitError             larger than a limit of ``limits.py``
 ├── VerificationError          a proof, signature or evidence did not verify; ``code`` says why
 ├── RefusedError               a rule of the ledger or a member refused; ``code`` says which
-├── UnavailableError           storage or network trouble: try again later
-└── ForkError                  evidence that a member contradicted itself
+└── UnavailableError           storage or network trouble: try again later
 
 InvariantError                 a bug of ours, outside the tree: the process must stop
 """
@@ -19,7 +18,6 @@ from typing import Any
 
 __all__ = [
     "EncodingError",
-    "ForkError",
     "FormatError",
     "InputError",
     "InvariantError",
@@ -82,18 +80,6 @@ class RefusedError(TaxledgerError):
 
 class UnavailableError(TaxledgerError):
     """Storage or network trouble: nothing is known to be wrong, try again later."""
-
-
-class ForkError(TaxledgerError):
-    """A member contradicted itself.
-
-    Attributes:
-        evidence: the bytes that convict it, or None where they are kept elsewhere.
-    """
-
-    def __init__(self, message: str, *, evidence: bytes | None = None) -> None:
-        super().__init__(message)
-        self.evidence = evidence
 
 
 class InvariantError(Exception):
