@@ -115,7 +115,7 @@ def problem_body(code: str, detail: str, instance: str, **more: Any) -> dict[str
 def problem_of(error: TaxledgerError) -> ProblemError:
     """The problem that tells a caller about one of our errors.
 
-    An error that speaks of the node's own state (a proof that does not verify, a fork) is ``internal``: the
+    An error that speaks of the node's own state (a proof that does not verify) is ``internal``: the
     caller did nothing wrong, and the details belong into the node's log.
     """
     if isinstance(error, ProblemError):
