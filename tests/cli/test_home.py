@@ -20,10 +20,12 @@ from taxledger.nodes.cli.network import grant_all_scopes
 from taxledger.nodes.control import find_homes, network_home
 from taxledger.nodes.home import Home
 from taxledger.nodes.homeconfig import decode_config, host_port
+from taxledger.nodes.hpke import public_key_of
 from taxledger.nodes.network import create_network, free_ports
-from taxledger.nodes.pki import Authorities, make_credentials
+from taxledger.nodes.pki import Authorities, issue_certificate, make_credentials, validity_of
 
 NOW = datetime.datetime(2026, 3, 1, 9, tzinfo=datetime.UTC)
+SECRET_FILES = {"client.json", "api_keys.json", "node.pem"}
 
 
 def make(
@@ -57,6 +59,7 @@ def test_homes_agree(net: Path) -> None:
         assert (home.config.number, home.config.name) == (member.number, member.name)
         assert home.config.sequencer == 1
         assert Signer(home.key("transaction")).public_key == member.transaction_key
+        assert public_key_of(home.key("hpke")) == member.hpke_key
         assert home.config.is_sequencer is (member.number == 1)
         assert len(home.config.others) == 4
     assert [member.is_validator for member in genesis.members] == [True] * 4 + [False]
@@ -78,7 +81,7 @@ def test_policy_names_the_validators(net: Path) -> None:
 def test_secrets_are_private(net: Path) -> None:
     for path in net.rglob("*"):
         mode = stat.S_IMODE(path.stat().st_mode)
-        if path.is_dir() or path.suffix == ".key" or path.name in {"client.json", "api_keys.json"}:
+        if path.is_dir() or path.suffix == ".key" or path.name in SECRET_FILES:
             assert not mode & 0o077, path
 
 
@@ -101,9 +104,17 @@ def test_certificates(net: Path) -> None:
         der = x509.load_pem_x509_certificate(pem).public_bytes(serialization.Encoding.DER)
         assert authorities.member_of(der) == home.config.number
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(home.tls_node_path, home.tls_key_path)
+        context.load_cert_chain(home.tls_node_path)
         context.load_verify_locations(home.tls_peers_path)
+        assert validity_of(pem).end_s == int(NOW.timestamp()) + 168 * 3_600
+        renewed = issue_certificate(
+            home.tls_ca_path.read_bytes(), home.tls_ca_key_path.read_bytes(), now=NOW, hours=1
+        )
+        der = x509.load_pem_x509_certificate(renewed).public_bytes(serialization.Encoding.DER)
+        assert authorities.member_of(der) == home.config.number
     assert len({hashes[number] for number in hashes}) == 5
+    with pytest.raises(FormatError, match="another key"):
+        issue_certificate(homes[0].tls_ca_path.read_bytes(), homes[1].tls_ca_key_path.read_bytes(), now=NOW)
 
 
 def test_a_certificate_in_anothers_name_is_its_makers(net: Path) -> None:

@@ -36,10 +36,9 @@ class Members:
 
     def files(self, number: int, credentials: Credentials | None = None) -> TlsFiles:
         chosen = credentials or self.of[number]
-        certificate, key = self.folder / f"{number}.pem", self.folder / f"{number}.key"
-        certificate.write_bytes(chosen.node_pem)
-        key.write_bytes(chosen.node_key_pem)
-        return TlsFiles(certificate=certificate, key=key, authorities=self.bundle)
+        node = self.folder / f"{number}.pem"
+        node.write_bytes(chosen.node_pem)
+        return TlsFiles(node=node, authorities=self.bundle)
 
     def client(self, sender: int, port: int, files: TlsFiles | None = None) -> PeerClient:
         return PeerClient(
@@ -168,7 +167,7 @@ async def test_a_peer_cannot_send_our_messages_elsewhere(members: Members) -> No
     await runner.setup()
     files = members.files(1)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(files.certificate, files.key)
+    context.load_cert_chain(files.node)
     site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
     await site.start()
     client = members.client(2, runner.addresses[0][1])

@@ -2,8 +2,10 @@
 
     node.toml               who this member is, where it listens, who its peers are
     genesis.bin             leaf 0 of the log        policy.txt     the trust root for this network
-    keys/<use>.key          Ed25519 private keys (hex) of the uses transaction, vote, log, cosign; vault.key
-    tls/                    ca.pem node.pem node.key, and peers.pem: the authorities of all members
+    keys/<use>.key          Ed25519 private keys (hex) of the uses transaction, vote, log, cosign; hpke.key
+                            (X25519); vault.key
+    tls/                    ca.pem and ca.key: this member's authority; node.pem: the node's key and certificate;
+                            peers.pem: the authorities of all members
     api_keys.json           hashed keys of the API      client.json    URL and key for the CLI of this home
     store/ vault.sqlite log/  what the node writes
 
@@ -109,8 +111,8 @@ class Home:
         return self.path / "tls" / "node.pem"
 
     @property
-    def tls_key_path(self) -> Path:
-        return self.path / "tls" / "node.key"
+    def tls_ca_key_path(self) -> Path:
+        return self.path / "tls" / "ca.key"
 
     @property
     def tls_peers_path(self) -> Path:
@@ -127,7 +129,9 @@ class Home:
         return self._read(self.policy_path, limits.policy_bytes_max)
 
     def key(self, use: str) -> bytes:
-        """The 32 private bytes of ``transaction``, ``vote``, ``log`` or ``cosign``, or the vault's key."""
+        """The 32 private bytes of ``transaction``, ``vote``, ``log``, ``cosign`` or ``hpke``, or the vault's
+        key.
+        """
         path = self.path / "keys" / f"{use}.key"
         text = read_secret(path).decode("ascii", "replace").strip()
         if not _HEX_KEY.match(text):

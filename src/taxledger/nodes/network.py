@@ -32,6 +32,7 @@ from taxledger.nodes.homeconfig import (
     Peer,
     encode_config,
 )
+from taxledger.nodes.hpke import public_key_of
 from taxledger.nodes.pki import Credentials, make_credentials
 
 __all__ = ["GrantAccess", "create_network", "free_ports"]
@@ -53,6 +54,7 @@ class _Plan:
     name: str
     role: str
     keys: dict[str, bytes]
+    hpke: bytes
     credentials: Credentials
     api_url: str
     peer_url: str
@@ -114,6 +116,7 @@ def _plan(
                 name=name,
                 role="validator" if validates else "observer",
                 keys={use: secrets.token_bytes(32) for use in uses},
+                hpke=secrets.token_bytes(32),
                 credentials=make_credentials(network, name, now=now),
                 api_url=f"http://127.0.0.1:{next(ports)}",
                 peer_url=f"https://127.0.0.1:{next(ports)}",
@@ -138,6 +141,7 @@ def _genesis(network: str, engine: str, plans: Sequence[_Plan], now: datetime.da
                 log_key=public.get("log"),
                 cosign_key=public.get("cosign"),
                 tls_ca_hash=plan.credentials.ca_hash,
+                hpke_key=public_key_of(plan.hpke),
             )
         )
     return Genesis(
@@ -180,11 +184,11 @@ def _write_home(
         ),
     )
     (folder / "node.toml").write_text(encode_config(config), "utf-8")
-    for use, key in (*plan.keys.items(), ("vault", secrets.token_bytes(32))):
+    for use, key in (*plan.keys.items(), ("hpke", plan.hpke), ("vault", secrets.token_bytes(32))):
         write_secret(folder / "keys" / f"{use}.key", key.hex().encode() + b"\n")
-    write_secret(folder / "tls" / "node.key", plan.credentials.node_key_pem)
+    write_secret(folder / "tls" / "ca.key", plan.credentials.authority.key_pem)
     (folder / "tls" / "ca.pem").write_bytes(plan.credentials.ca_pem)
-    (folder / "tls" / "node.pem").write_bytes(plan.credentials.node_pem)
+    write_secret(folder / "tls" / "node.pem", plan.credentials.node_pem)
     (folder / "tls" / "peers.pem").write_bytes(b"".join(each.credentials.ca_pem for each in plans))
     client = {"url": plan.api_url, "key": grant(folder / "api_keys.json")}
     write_secret(folder / "client.json", json.dumps(client, indent=2).encode() + b"\n")

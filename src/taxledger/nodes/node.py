@@ -81,9 +81,7 @@ class Node:
         chain = Chain(LevelStore(home.store_path), home.genesis(), cache)
         self.application = Application(chain, self.keys, _now_ms)
         self.replica = Replica(self.application)
-        self._files = TlsFiles(
-            certificate=home.tls_node_path, key=home.tls_key_path, authorities=home.tls_peers_path
-        )
+        self._files = TlsFiles(node=home.tls_node_path, authorities=home.tls_peers_path)
         self._authorities: tuple[int, dict[int, bytes], Authorities] | None = None
         self.peers = {
             peer.number: PeerClient(

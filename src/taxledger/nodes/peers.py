@@ -44,17 +44,16 @@ Handler = Callable[[int, Any], Awaitable[Any]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TlsFiles:
-    """PEM files of one node: its certificate and key, and the authorities of all members."""
+    """PEM files of one node: its key and certificate in one file, and the authorities of all members."""
 
-    certificate: Path
-    key: Path
+    node: Path
     authorities: Path
 
 
 def _server_context(files: TlsFiles) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.load_cert_chain(files.certificate, files.key)
+    context.load_cert_chain(files.node)
     context.load_verify_locations(files.authorities)
     context.verify_mode = ssl.CERT_REQUIRED
     return context
@@ -64,7 +63,7 @@ def _client_context(files: TlsFiles, authority_pem: str) -> ssl.SSLContext:
     """Trusts one authority only: that of the member we mean to reach."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.load_cert_chain(files.certificate, files.key)
+    context.load_cert_chain(files.node)
     context.load_verify_locations(cadata=authority_pem)
     return context
 

@@ -3,6 +3,9 @@
 A member's authority signs its node's certificate and nothing else. The ledger holds the SHA-256 of the
 authority's DER in the member's entry, so who may speak as a member is agreed on the ledger and not by a file
 that someone mailed around. Keys are ECDSA P-256, which every TLS library speaks.
+
+An authority lives for ten years, a node's certificate for days: the node renews it long before it expires, so
+that what is stolen from a node is soon worth nothing, without a list of revoked certificates.
 """
 
 from __future__ import annotations
@@ -21,24 +24,98 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from taxledger.ledger.errors import FormatError, RefusedError, UnavailableError
 from taxledger.ledger.hashing import sha256
 
-__all__ = ["Authorities", "Credentials", "make_credentials"]
+__all__ = [
+    "Authorities",
+    "Authority",
+    "Credentials",
+    "Validity",
+    "authority_hash",
+    "certificate_addresses",
+    "issue_certificate",
+    "make_authority",
+    "make_credentials",
+    "validity_of",
+]
 
-_VALID_DAYS = 3_650
-_BACKDATED = datetime.timedelta(days=1)  # a peer's clock may be behind
+_AUTHORITY_DAYS = 3_650
+_BACKDATED = datetime.timedelta(hours=1)  # a peer's clock may be behind
+CERTIFICATE_HOURS = 168
+"""Life of a node's certificate where the setting says nothing else."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authority:
+    """A member's TLS authority, PEM encoded."""
+
+    pem: bytes
+    """Its certificate; goes to every peer."""
+    key_pem: bytes
+    """Its private key, PKCS #8, not encrypted: the file's mode protects it. May be kept offline."""
+    hash: bytes
+    """SHA-256 of the certificate's DER: ``tls_ca_hash`` of the member's entry."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
     """One member's TLS material, PEM encoded."""
 
-    ca_pem: bytes
-    """The member's authority certificate; goes to every peer."""
-    ca_hash: bytes
-    """SHA-256 of the authority certificate's DER: ``tls_ca_hash`` of the member's entry."""
+    authority: Authority
     node_pem: bytes
-    """The node's certificate, signed by the authority."""
-    node_key_pem: bytes
-    """The node's private key, PKCS #8, not encrypted: the file's mode protects it."""
+    """The node's private key and its certificate in one file, so that a renewal replaces both at once."""
+
+    @property
+    def ca_pem(self) -> bytes:
+        return self.authority.pem
+
+    @property
+    def ca_hash(self) -> bytes:
+        return self.authority.hash
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validity:
+    """When a certificate is valid, in seconds since 1970."""
+
+    begin_s: int
+    end_s: int
+
+    @property
+    def life_s(self) -> int:
+        return self.end_s - self.begin_s
+
+
+def _load(pem: bytes, what: str) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificate(pem)
+    except ValueError as error:
+        raise FormatError(f"expected {what} as PEM: {error}") from error
+
+
+def _validity(certificate: x509.Certificate) -> Validity:
+    return Validity(
+        begin_s=int(certificate.not_valid_before_utc.timestamp()),
+        end_s=int(certificate.not_valid_after_utc.timestamp()),
+    )
+
+
+def validity_of(pem: bytes) -> Validity:
+    """Of the first certificate in ``pem``. Raises FormatError where there is none."""
+    return _validity(_load(pem, "a certificate"))
+
+
+def authority_hash(pem: bytes) -> bytes:
+    """SHA-256 of the first certificate's DER, as a member's entry has it. Raises FormatError."""
+    return sha256(_load(pem, "an authority's certificate").public_bytes(serialization.Encoding.DER))
+
+
+def certificate_addresses(pem: bytes) -> tuple[str, ...]:
+    """The IP addresses that a node's certificate names. Raises FormatError."""
+    certificate = _load(pem, "a node's certificate")
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return ()
+    return tuple(str(each) for each in names.get_values_for_type(x509.IPAddress))
 
 
 def _subject(network: str, member: str, what: str) -> x509.Name:
@@ -65,40 +142,79 @@ def _usage(*, authority: bool) -> x509.KeyUsage:
     )
 
 
-def make_credentials(
-    network: str, member: str, *, now: datetime.datetime, addresses: tuple[str, ...] = ("127.0.0.1",)
-) -> Credentials:
-    """A new authority for ``member`` and a node certificate signed by it.
+def _private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def make_authority(network: str, member: str, *, now: datetime.datetime) -> Authority:
+    """A new authority for ``member``, valid for ten years.
 
     Args:
         network: the network's name, as the certificate's organisation.
-        member: the member's name: common name and DNS name of the node certificate.
+        member: the member's name, as its common name.
         now: present instant, with a time zone.
-        addresses: IP addresses at which the node listens, as subject alternative names.
-
-    The authority's private key is dropped: a member that renews its certificate makes a new authority and
-    has it put on the ledger, which leaves a trace.
     """
-    begin, end = now - _BACKDATED, now + datetime.timedelta(days=_VALID_DAYS)
-    ca_key, node_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    ca_name = _subject(network, member, "authority")
-    ca_identifier = x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key())
-    ca = (
-        x509.CertificateBuilder(
-            ca_name, ca_name, ca_key.public_key(), x509.random_serial_number(), begin, end
-        )
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = _subject(network, member, "authority")
+    begin, end = now - _BACKDATED, now + datetime.timedelta(days=_AUTHORITY_DAYS)
+    serial = x509.random_serial_number()
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), serial, begin, end)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(authority=True), critical=True)
-        .add_extension(ca_identifier, critical=False)
-        .sign(ca_key, hashes.SHA256())
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
     )
-    node = (
+    pem = certificate.public_bytes(serialization.Encoding.PEM)
+    return Authority(pem=pem, key_pem=_private_pem(key), hash=authority_hash(pem))
+
+
+def _authority_key(pem: bytes, ca: x509.Certificate) -> ec.EllipticCurvePrivateKey:
+    try:
+        key = serialization.load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError) as error:
+        raise FormatError(f"expected the authority's private key as PEM, not encrypted: {error}") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != ca.public_key():
+        raise FormatError("expected the private key of this authority, got another key")
+    return key
+
+
+def issue_certificate(
+    authority_pem: bytes,
+    authority_key_pem: bytes,
+    *,
+    now: datetime.datetime,
+    hours: int = CERTIFICATE_HOURS,
+    addresses: tuple[str, ...] = ("127.0.0.1",),
+) -> bytes:
+    """A new key and certificate for the authority's node: ``node_pem`` of ``Credentials``.
+
+    Args:
+        authority_pem: the authority's certificate; its common name is the member's name.
+        authority_key_pem: its private key.
+        now: present instant, with a time zone.
+        hours: life of the certificate, cut where the authority's ends.
+        addresses: IP addresses at which the node listens, as subject alternative names.
+
+    Raises:
+        FormatError: not PEM, or the key of another authority.
+    """
+    ca = _load(authority_pem, "an authority's certificate")
+    ca_key, node_key = _authority_key(authority_key_pem, ca), ec.generate_private_key(ec.SECP256R1())
+    (member,), (network,) = (
+        [str(each.value) for each in ca.subject.get_attributes_for_oid(oid)]
+        for oid in (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME)
+    )
+    end = min(now + datetime.timedelta(hours=hours), ca.not_valid_after_utc)
+    certificate = (
         x509.CertificateBuilder(
-            ca_name,
+            ca.subject,
             _subject(network, member, "node"),
             node_key.public_key(),
             x509.random_serial_number(),
-            begin,
+            min(now, end) - _BACKDATED,
             end,
         )
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -118,20 +234,28 @@ def make_credentials(
         )
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(node_key.public_key()), critical=False)
         .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(ca_identifier), critical=False
+            x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(
+                x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key())
+            ),
+            critical=False,
         )
         .sign(ca_key, hashes.SHA256())
     )
-    return Credentials(
-        ca_pem=ca.public_bytes(serialization.Encoding.PEM),
-        ca_hash=sha256(ca.public_bytes(serialization.Encoding.DER)),
-        node_pem=node.public_bytes(serialization.Encoding.PEM),
-        node_key_pem=node_key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        ),
-    )
+    return _private_pem(node_key) + certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def make_credentials(
+    network: str,
+    member: str,
+    *,
+    now: datetime.datetime,
+    hours: int = CERTIFICATE_HOURS,
+    addresses: tuple[str, ...] = ("127.0.0.1",),
+) -> Credentials:
+    """A new authority for ``member`` and a node certificate signed by it."""
+    authority = make_authority(network, member, now=now)
+    node_pem = issue_certificate(authority.pem, authority.key_pem, now=now, hours=hours, addresses=addresses)
+    return Credentials(authority=authority, node_pem=node_pem)
 
 
 class Authorities:
