@@ -38,6 +38,7 @@ from taxledger.nodes.cli.submitting import ClientSubmitter
 from taxledger.nodes.custodian.upload import Uploader
 from taxledger.nodes.custodian.vault import Vault
 from taxledger.nodes.home import Home
+from taxledger.nodes.sealed.homekeys import open_key_provider
 from taxledger.nodes.sources.cumcm import CumcmSource
 
 __all__ = ["BenchNetwork", "measure_network", "running_network", "write_portfolio"]
@@ -113,7 +114,7 @@ class BenchNetwork:
     def upload(self, paths: Sequence[Path]) -> int:
         """Attests files as ``taxledger attest`` does; the number of records accepted."""
         vault = Vault.open(
-            self.issuer.vault_path, self.issuer.key("vault"), chain_id=self.chain_id, member=self.member
+            self.issuer.vault_path, open_key_provider(self.issuer), chain_id=self.chain_id, member=self.member
         )
         with self.client() as client:
             outcome = Uploader(vault, self.signer, ClientSubmitter(client)).upload(paths, CumcmSource())

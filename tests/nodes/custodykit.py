@@ -28,6 +28,8 @@ from taxledger.nodes.custodian.outbox import Receipt
 from taxledger.nodes.custodian.report import UploadOutcome
 from taxledger.nodes.custodian.upload import Uploader
 from taxledger.nodes.custodian.vault import Vault
+from taxledger.nodes.home import write_secret
+from taxledger.nodes.sealed.providers import FileKeyProvider
 from taxledger.nodes.sources.cumcm import CumcmSource
 from taxledger.nodes.sources.rows import Source
 
@@ -112,6 +114,14 @@ class Ledger:
         return {key: decode_record_value(value) for key, value in self.chain.view.scan(b"\x01")}
 
 
+def key_file(folder: Path, key: bytes = KEY) -> FileKeyProvider:
+    """The provider of a key file in a folder of its own, which is made where it is missing."""
+    path = folder / "keys" / f"{key.hex()[:8]}-{len(key)}.key"
+    if not path.exists():
+        write_secret(path, key.hex().encode())
+    return FileKeyProvider(path)
+
+
 class Custody:
     """A vault and its ledger."""
 
@@ -122,7 +132,10 @@ class Custody:
 
     def open(self) -> Vault:
         return Vault.open(
-            self.folder / "vault.sqlite", KEY, chain_id=self.ledger.chain.chain_id, member=chainkit.ISSUER
+            self.folder / "vault.sqlite",
+            key_file(self.folder),
+            chain_id=self.ledger.chain.chain_id,
+            member=chainkit.ISSUER,
         )
 
     def reopen(self) -> None:

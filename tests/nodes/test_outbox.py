@@ -23,6 +23,8 @@ from taxledger.nodes.custodian.database import Database
 from taxledger.nodes.custodian.outbox import Outbox, Receipt
 from taxledger.nodes.custodian.upload import Uploader
 from taxledger.nodes.custodian.vault import Vault
+from taxledger.nodes.home import write_secret
+from taxledger.nodes.sealed.providers import FileKeyProvider
 from taxledger.nodes.sources.cumcm import CumcmSource
 
 ROWS = [row(k, date=f"{2018 + k % 2}/3/{1 + k % 28}") for k in range(60)]
@@ -131,7 +133,7 @@ def test_an_expired_one_that_had_counted_is_no_refusal(custody: Custody, tmp_pat
 
 def test_two_uploads_at_once(custody: Custody, tmp_path: Path) -> None:
     path = write_cumcm(tmp_path / "a.csv", [row(1)])
-    with custody.vault.database.exclusive(), pytest.raises(UnavailableError, match="another upload"):
+    with custody.vault.exclusive(), pytest.raises(UnavailableError, match="another upload"):
         custody.upload(path)
     assert counts(custody.upload(path)) == (1, 1, 0, 0, 0)
 
@@ -201,6 +203,7 @@ from pathlib import Path
 from taxledger.ledger.crypto import Signer
 from taxledger.nodes.custodian.upload import Uploader
 from taxledger.nodes.custodian.vault import Vault
+from taxledger.nodes.sealed.providers import FileKeyProvider
 from taxledger.nodes.sources.cumcm import CumcmSource
 
 class Deadly:
@@ -215,8 +218,8 @@ class Deadly:
     def find(self, id):
         return None
 
-key, chain_id = map(bytes.fromhex, sys.argv[2:4])
-vault = Vault.open(Path(sys.argv[1]), key, chain_id=chain_id, member=5)
+chain_id = bytes.fromhex(sys.argv[3])
+vault = Vault.open(Path(sys.argv[1]), FileKeyProvider(Path(sys.argv[2])), chain_id=chain_id, member=5)
 Uploader(vault, Signer(bytes(32)), Deadly()).upload([Path(sys.argv[4])], CumcmSource())
 """
 
@@ -227,10 +230,18 @@ def test_kill_9_between_the_vault_and_the_ledger(tmp_path: Path, survived: int) 
     path = write_cumcm(tmp_path / "a.csv", [row(1), row(2, date="2018/1/1"), row(1, status="作废发票")])
     chain_id, wire = bytes(16), tmp_path / "wire"
     wire.touch()
-    arguments = [str(tmp_path / "v"), KEY.hex(), chain_id.hex(), str(path), str(wire), str(survived)]
+    write_secret(tmp_path / "vault.key", KEY.hex().encode())
+    arguments = [
+        str(tmp_path / "v"),
+        str(tmp_path / "vault.key"),
+        chain_id.hex(),
+        str(path),
+        str(wire),
+        str(survived),
+    ]
     process = subprocess.run([sys.executable, "-c", CHILD, *arguments], capture_output=True, timeout=60)
     assert process.returncode == -signal.SIGKILL, process.stderr.decode()
-    vault = Vault.open(tmp_path / "v", KEY, chain_id=chain_id, member=5)
+    vault = Vault.open(tmp_path / "v", FileKeyProvider(tmp_path / "vault.key"), chain_id=chain_id, member=5)
     sent = wire.read_bytes()
     raws = []
     while sent:

@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from custodykit import INVOICE, KEY, Custody, row, tags_of, use_stored_keys, write_cumcm
+from custodykit import INVOICE, KEY, Custody, key_file, row, tags_of, use_stored_keys, write_cumcm
 
 from taxledger.ledger.crypto import verify_tag_signature
 from taxledger.ledger.errors import FormatError, TaxledgerError
 from taxledger.ledger.records import tag_message, tag_of
 from taxledger.nodes.custodian.database import Database
-from taxledger.nodes.custodian.sealing import Sealer, new_data_key, unwrap_data_key
 from taxledger.nodes.custodian.vault import Vault
+from taxledger.nodes.sealed import sealing
+from taxledger.nodes.sealed.sealing import Sealer
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def opened(custody: Custody, key: bytes = KEY, **changes: object) -> Vault:
         "member": custody.vault.member,
         **changes,
     }
-    return Vault.open(custody.folder / "vault.sqlite", key, **options)  # type: ignore[arg-type]
+    return Vault.open(custody.folder / "vault.sqlite", key_file(custody.folder, key), **options)  # type: ignore[arg-type]
 
 
 def test_nothing_that_names_anyone_stands_in_the_file(custody: Custody) -> None:
@@ -45,9 +46,9 @@ def test_nothing_that_names_anyone_stands_in_the_file(custody: Custody) -> None:
 
 
 def test_a_wrong_key_or_owner_is_said_clearly(custody: Custody) -> None:
-    with pytest.raises(FormatError, match="key file is not the one"):
+    with pytest.raises(FormatError, match="is not the one it was made with"):
         opened(custody, bytes(32))
-    with pytest.raises(FormatError, match="32 bytes"):
+    with pytest.raises(FormatError, match="64 hex digits"):
         opened(custody, bytes(31))
     with pytest.raises(FormatError, match="expected the vault of member 6"):
         opened(custody, member=6)
@@ -59,9 +60,9 @@ def test_a_file_that_is_no_vault(tmp_path: Path) -> None:
     path = tmp_path / "v"
     path.write_bytes(b"not a database at all, but long enough to be taken for one" * 20)
     with pytest.raises(FormatError, match="not a vault"):
-        Vault.open(path, KEY, chain_id=bytes(16), member=1)
+        Vault.open(path, key_file(tmp_path), chain_id=bytes(16), member=1)
     with pytest.raises(TaxledgerError):
-        Vault.open(tmp_path / "no" / "folder", KEY, chain_id=bytes(16), member=1)
+        Vault.open(tmp_path / "no" / "folder", key_file(tmp_path), chain_id=bytes(16), member=1)
 
 
 def test_rows_that_were_changed_moved_or_put_back_do_not_open(custody: Custody) -> None:
@@ -129,20 +130,17 @@ def test_another_process_reads_while_one_writes(custody: Custody, tmp_path: Path
     reader.close()
 
 
-def test_the_envelope() -> None:
-    data_key, wrapped = new_data_key(KEY)
-    assert unwrap_data_key(KEY, wrapped) == data_key
-    assert data_key not in wrapped
-    other, _ = new_data_key(KEY)
-    assert other != data_key
-    sealer = Sealer(data_key)
+def test_a_sealed_row_opens_at_its_place_alone() -> None:
+    sealer = Sealer(sealing.new_key())
     sealed = sealer.seal(b"t", b"k", 1, b"content")
     assert sealed != sealer.seal(b"t", b"k", 1, b"content"), "a fresh nonce each time"
     assert sealer.open(b"t", b"k", 1, sealed) == b"content"
     for table, key, version in ((b"u", b"k", 1), (b"t", b"l", 1), (b"t", b"k", 2)):
         with pytest.raises(FormatError, match="damaged"):
             sealer.open(table, key, version, sealed)
-    assert sealer.lookup(b"a") != Sealer(other).lookup(b"a")
+    with pytest.raises(FormatError, match="damaged"):
+        Sealer(sealing.new_key()).open(b"t", b"k", 1, sealed)
+    assert sealing.lookup(bytes(32), b"a") != sealing.lookup(bytes([1] * 32), b"a")
 
 
 def test_no_lookup_reads_the_whole_table(custody: Custody, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,6 +53,7 @@ from taxledger.nodes.ordering.embedded.sequencer import Sequencer
 from taxledger.nodes.peers import PeerClient, PeerServer, TlsFiles
 from taxledger.nodes.pki import Authorities
 from taxledger.nodes.replica import FATAL_EXIT_STATUS, CertifiedState, Replica
+from taxledger.nodes.sealed.homekeys import open_key_provider
 from taxledger.nodes.settings import NodeSettings
 
 __all__ = ["Node", "main"]
@@ -96,7 +97,7 @@ class Node:
         self.custodian = (
             Custodian(
                 home.vault_path,
-                home.key("vault"),
+                open_key_provider(home),
                 chain_id=chain.chain_id,
                 member=config.number,
                 genesis=chain.genesis,

@@ -324,9 +324,10 @@ def _words(home: Home, key: bytes) -> dict[tuple[str, int], dict[str, str]]:
     from taxledger.ledger.genesis import chain_id
     from taxledger.nodes.custodian.amend import record_history
     from taxledger.nodes.custodian.vault import Vault
+    from taxledger.nodes.sealed.homekeys import open_key_provider
 
     vault = Vault.open(
-        home.vault_path, home.key("vault"), chain_id=chain_id(home.genesis()), member=home.config.number
+        home.vault_path, open_key_provider(home), chain_id=chain_id(home.genesis()), member=home.config.number
     )
     try:
         history = record_history(vault, key)

@@ -95,13 +95,14 @@ def open_desk(home: Home) -> Iterator[Desk]:
     """
     from taxledger.ledger.crypto import Signer
     from taxledger.nodes.custodian.vault import Vault
+    from taxledger.nodes.sealed.homekeys import open_key_provider
 
     leaf = home.genesis()
     with ExitStack() as stack:
         client = stack.enter_context(connect(home))
         _check_issuer(home, leaf, client)
         vault = Vault.open(
-            home.vault_path, home.key("vault"), chain_id=chain_id(leaf), member=home.config.number
+            home.vault_path, open_key_provider(home), chain_id=chain_id(leaf), member=home.config.number
         )
         stack.callback(vault.close)
         signer = Signer(home.key("transaction"))

@@ -89,7 +89,7 @@ class Amender:
             UnavailableError: not certified in time; the next upload or amendment goes on with it.
         """
         _check_reason(reason)
-        with self._vault.database.exclusive():
+        with self._vault.exclusive():
             outbox = Outbox(self._vault, self._signer, self._submitter, self._clock)
             try:
                 require_accepted(outbox.resume())
@@ -100,7 +100,7 @@ class Amender:
     def revoke(self, key: bytes, *, reason: str, reason_number: int = 4) -> Receipt:
         """Takes a record back that was attested in error. Arguments and errors: see ``amend``."""
         _check_reason(reason)
-        with self._vault.database.exclusive():
+        with self._vault.exclusive():
             outbox = Outbox(self._vault, self._signer, self._submitter, self._clock)
             try:
                 require_accepted(outbox.resume())

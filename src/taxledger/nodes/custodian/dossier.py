@@ -22,6 +22,7 @@ from taxledger.ledger.schemas import Value, decode_schema
 from taxledger.nodes.custodian.vault import Vault
 from taxledger.nodes.logs import get_logger
 from taxledger.nodes.replica import CertifiedState
+from taxledger.nodes.sealed.providers import KeyProvider
 
 __all__ = ["Custodian"]
 
@@ -31,16 +32,18 @@ class Custodian:
 
     Args:
         path: the vault; it need not be there yet.
-        key: 32 bytes, the vault's key file.
+        keys: wraps the vault's data keys.
         chain_id: 16 bytes.
         member: this member's number.
         genesis: its schema documents are those that records of the first schemas name.
     """
 
-    def __init__(self, path: Path, key: bytes, *, chain_id: bytes, member: int, genesis: Genesis) -> None:
+    def __init__(
+        self, path: Path, keys: KeyProvider, *, chain_id: bytes, member: int, genesis: Genesis
+    ) -> None:
         self.executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vault")
         self._path = path
-        self._key = key
+        self._keys = keys
         self._chain_id = chain_id
         self._member = member
         self._documents: dict[tuple[int, int], bytes] = {}
@@ -54,7 +57,7 @@ class Custodian:
         if self._vault is None:
             if not self._path.exists():
                 raise UnavailableError("this member has attested nothing yet: it has no vault")
-            self._vault = Vault.open(self._path, self._key, chain_id=self._chain_id, member=self._member)
+            self._vault = Vault.open(self._path, self._keys, chain_id=self._chain_id, member=self._member)
         return self._vault
 
     def evidence(self, query: Query, state: CertifiedState, note: bytes) -> bytes:

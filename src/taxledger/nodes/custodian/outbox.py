@@ -120,7 +120,7 @@ class Settled:
 
 
 class Outbox:
-    """Signs, stores, submits and settles transactions. Used under ``Database.exclusive`` only."""
+    """Signs, stores, submits and settles transactions. Used under ``Vault.exclusive`` only."""
 
     def __init__(
         self, vault: Vault, signer: Signer, submitter: Submitter, clock: Callable[[], float] = time.time

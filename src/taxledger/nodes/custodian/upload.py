@@ -160,7 +160,7 @@ class Uploader:
                     scratch, self._signer, _Rehearsal(), self._progress, self._clock, self._batch_records
                 )
                 return run.upload(paths, source, through, dry_run=True)
-        with self._vault.database.exclusive(), _collecting_by_batch():
+        with self._vault.exclusive(), _collecting_by_batch():
             run = _Run(
                 self._vault, self._signer, self._submitter, self._progress, self._clock, self._batch_records
             )

@@ -12,12 +12,11 @@ Row versions are those of the ledger (docs/protocol.md §5). A status never chan
 from __future__ import annotations
 
 import sqlite3
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from taxledger.ledger import canonical
 from taxledger.ledger.crypto import TagSigner
@@ -25,8 +24,9 @@ from taxledger.ledger.errors import FormatError
 from taxledger.ledger.records import tag_message, tag_of
 from taxledger.ledger.schemas import Row
 from taxledger.ledger.statekeys import RECORD_KEY_BYTES
-from taxledger.nodes.custodian.database import Database
-from taxledger.nodes.custodian.sealing import Sealer, new_data_key, unwrap_data_key
+from taxledger.nodes.custodian.database import VAULT
+from taxledger.nodes.sealed.providers import KeyProvider
+from taxledger.nodes.sealed.store import SealedStore, sealed_store
 
 __all__ = ["OpenedRecord", "StoredVersion", "TagEntry", "Vault", "YearKeys"]
 
@@ -87,57 +87,52 @@ class YearKeys(NamedTuple):
 class Vault:
     """One issuer's vault on one chain. Several processes may have it open."""
 
-    def __init__(self, database: Database, sealer: Sealer, *, chain_id: bytes, member: int) -> None:
-        self.database = database
+    def __init__(self, store: SealedStore, *, chain_id: bytes, member: int) -> None:
+        self.database = store.database
         self.chain_id = chain_id
         self.member = member
-        self._sealer = sealer
+        self._store = store
         self._years: dict[int, tuple[bytes, YearKeys]] = {}
 
     @classmethod
-    def open(cls, path: Path, key: bytes, *, chain_id: bytes, member: int, durable: bool = True) -> Vault:
+    def open(
+        cls, path: Path, keys: KeyProvider, *, chain_id: bytes, member: int, durable: bool = True
+    ) -> Vault:
         """Opens a vault, and makes it where there is none.
 
         Args:
             path: the SQLite file.
-            key: 32 bytes, the key file's.
+            keys: wraps its data keys.
             chain_id: of the ledger its commitments are bound to; ``member`` the issuer.
             durable: False only for scratch copies.
 
         Raises:
             FormatError: wrong key, a vault of another issuer or chain, or no vault.
-            UnavailableError: the file can't be opened.
+            InputError: the key can't be read. UnavailableError: the file, or the key's device, can't be opened.
         """
-        database = Database(path, durable=durable)
+        store = sealed_store(path, VAULT, keys, durable=durable)
         try:
-            meta = _meta(database, key, chain_id, member)
-            sealer = Sealer(unwrap_data_key(key, meta["data_key"]))
-            owner = canonical.decode(sealer.open(_META, b"owner", _FORMAT, meta["owner"]))
-            if owner != [_FORMAT, chain_id, member]:
-                raise FormatError(
-                    f"{path}: expected the vault of member {member} on chain {chain_id.hex()}, "
-                    f"got one of member {owner[2]} on chain {owner[1].hex()}"
-                )
+            _check_owner(store, chain_id, member)
         except BaseException:
-            database.close()
+            store.close()
             raise
-        return cls(database, sealer, chain_id=chain_id, member=member)
+        return cls(store, chain_id=chain_id, member=member)
 
     def close(self) -> None:
         """Closes the file; safe to repeat."""
-        self.database.close()
+        self._store.close()
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """The right to write new records: see ``SealedStore.exclusive``."""
+        with self._store.exclusive():
+            yield
 
     @contextmanager
     def scratch_copy(self) -> Iterator[Vault]:
         """A copy to try things on, gone afterwards. Its rows are sealed like those of the vault."""
-        with tempfile.TemporaryDirectory(prefix="taxledger-") as folder:
-            path = Path(folder) / "vault.sqlite"
-            self.database.copy_to(path)
-            database = Database(path, durable=False)
-            try:
-                yield Vault(database, self._sealer, chain_id=self.chain_id, member=self.member)
-            finally:
-                database.close()
+        with self._store.scratch_copy() as store:
+            yield Vault(store, chain_id=self.chain_id, member=self.member)
 
     # --- years and tags ---------------------------------------------------------------------
 
@@ -149,7 +144,7 @@ class Vault:
         known = self._years.get(year)
         # Another process may have replaced keys that the ledger refused: compare before using them.
         if known is None or known[0] != row[0]:
-            opened = self._sealer.open(_YEARS, year.to_bytes(2, "big"), 1, row[0])
+            opened = self._store.open(_YEARS, year.to_bytes(2, "big"), 1, row[0])
             secret, private_der = canonical.decode(opened)
             known = self._years[year] = (row[0], YearKeys(year, secret, TagSigner(private_der)))
         return known[1]
@@ -157,7 +152,7 @@ class Vault:
     def add_year(self, connection: sqlite3.Connection, keys: YearKeys, private_der: bytes) -> None:
         """Adds new keys to the commit that is open; ``private_der`` is that of ``keys.signer``."""
         content = canonical.encode([keys.secret, private_der])
-        sealed = self._sealer.seal(_YEARS, keys.year.to_bytes(2, "big"), 1, content)
+        sealed = self._store.seal(_YEARS, keys.year.to_bytes(2, "big"), 1, content)
         connection.execute("INSERT INTO years VALUES (?, ?)", (keys.year, sealed))
         self._years[keys.year] = (sealed, keys)
 
@@ -167,7 +162,7 @@ class Vault:
         connection.execute("DELETE FROM years WHERE year = ?", (year,))
 
     def _lookup(self, subject: str, kind: int, year: int) -> bytes:
-        return self._sealer.lookup(canonical.encode([subject, kind, year]))
+        return self._store.lookup(canonical.encode([subject, kind, year]))
 
     def tag(self, subject: str, kind: int, year: int) -> TagEntry | None:
         """The tag of a subject as stored, or made now where the year's key is there; None where it is not.
@@ -188,7 +183,7 @@ class Vault:
         """A row for ``INSERT OR IGNORE INTO tags``."""
         content = canonical.encode([entry.subject, entry.kind, entry.year, entry.tag, entry.sigma])
         lookup = self._lookup(entry.subject, entry.kind, entry.year)
-        return lookup, entry.tag, self._sealer.seal(_TAGS, entry.tag, 1, content)
+        return lookup, entry.tag, self._store.seal(_TAGS, entry.tag, 1, content)
 
     def sigma(self, subject: str, kind: int, year: int) -> bytes | None:
         """σ of a subject's tag (384 bytes), or None where the issuer has no key of that year."""
@@ -201,7 +196,7 @@ class Vault:
         return None if row is None else TagEntry(*self._open_tag(tag, row[0]))
 
     def _open_tag(self, tag: bytes, sealed: bytes) -> tuple[str, int, int, bytes, bytes]:
-        subject, kind, year, inner, sigma = canonical.decode(self._sealer.open(_TAGS, tag, 1, sealed))
+        subject, kind, year, inner, sigma = canonical.decode(self._store.open(_TAGS, tag, 1, sealed))
         return subject, kind, year, inner, sigma
 
     # --- records ----------------------------------------------------------------------------
@@ -219,10 +214,10 @@ class Vault:
     ) -> bytes:
         """The sealed part of a row of ``records``."""
         content = canonical.encode([secret, schema, values, file, line])
-        return self._sealer.seal(_RECORDS, key, version, content, nonce)
+        return self._store.seal(_RECORDS, key, version, content, nonce)
 
     def _open_record(self, key: bytes, version: int, sealed: bytes) -> OpenedRecord:
-        opened = canonical.decode(self._sealer.open(_RECORDS, key, version, sealed))
+        opened = canonical.decode(self._store.open(_RECORDS, key, version, sealed))
         secret, schema, values, file, line = opened
         return OpenedRecord(secret=secret, schema=schema, values=tuple(values), file=file, line=line)
 
@@ -312,7 +307,7 @@ class Vault:
 
     def seal_reason(self, key: bytes, version: int, reason: int, salt: bytes, text: str) -> bytes:
         """The sealed part of a row of ``reasons``; ``version`` is the one that was made or revoked."""
-        return self._sealer.seal(_REASONS, key, version, canonical.encode([reason, salt, text]))
+        return self._store.seal(_REASONS, key, version, canonical.encode([reason, salt, text]))
 
     def reasons(self, key: bytes) -> dict[tuple[str, int], tuple[int, bytes, str]]:
         """(reason, salt, text) by (operation, version) of a record's certified or pending changes."""
@@ -323,7 +318,7 @@ class Vault:
         )
         opened: dict[tuple[str, int], tuple[int, bytes, str]] = {}
         for operation, version, sealed in rows:
-            reason, salt, text = canonical.decode(self._sealer.open(_REASONS, key, version, sealed))
+            reason, salt, text = canonical.decode(self._store.open(_REASONS, key, version, sealed))
             opened[operation, version] = (reason, salt, text)
         return opened
 
@@ -338,19 +333,21 @@ def _after(prefix: bytes) -> bytes:
     return prefix + b"\xff" * (RECORD_KEY_BYTES + 1 - len(prefix))
 
 
-def _meta(database: Database, key: bytes, chain_id: bytes, member: int) -> dict[str, Any]:
-    """The rows of ``meta``, written now where the vault is new."""
-    found = dict(database.all("SELECT name, value FROM meta"))
-    if not found:
-        data_key, wrapped = new_data_key(key)
-        owner = Sealer(data_key).seal(_META, b"owner", _FORMAT, canonical.encode([_FORMAT, chain_id, member]))
-        with database.write() as connection:
+def _check_owner(store: SealedStore, chain_id: bytes, member: int) -> None:
+    """The vault says whose it is; a new one is told now."""
+    row = store.database.one("SELECT value FROM meta WHERE name = 'owner'")
+    if row is None:
+        with store.write() as connection:
+            content = canonical.encode([_FORMAT, chain_id, member])
             # Another process may have been first: what it wrote stays.
-            if not connection.execute("SELECT 1 FROM meta").fetchone():
-                connection.executemany(
-                    "INSERT INTO meta VALUES (?, ?)", [("data_key", wrapped), ("owner", owner)]
-                )
-        found = dict(database.all("SELECT name, value FROM meta"))
-    if set(found) != {"data_key", "owner"}:
-        raise FormatError(f"{database.path}: not a vault of this version")
-    return found
+            connection.execute(
+                "INSERT OR IGNORE INTO meta VALUES ('owner', ?)",
+                (store.seal(_META, b"owner", _FORMAT, content),),
+            )
+        row = store.database.one("SELECT value FROM meta WHERE name = 'owner'")
+    owner = canonical.decode(store.open(_META, b"owner", _FORMAT, row[0] if row else b""))
+    if owner != [_FORMAT, chain_id, member]:
+        raise FormatError(
+            f"{store.database.path}: expected the vault of member {member} on chain {chain_id.hex()}, "
+            f"got one of member {owner[2]} on chain {owner[1].hex()}"
+        )
