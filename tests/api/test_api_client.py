@@ -115,17 +115,24 @@ def flip_base64(text: str) -> str:
     return base64.b64encode(data).decode()
 
 
-def _entry(body: dict[str, Any]) -> dict[str, Any]:
-    entry: dict[str, Any] = body["entries"][0]
+def _entry(body: dict[str, Any], prefix: bytes = b"\x06") -> dict[str, Any]:
+    """The members, unless another prefix is meant."""
+    entry: dict[str, Any] = next(each for each in body["entries"] if each["prefix"] == prefix.hex())
     return entry
+
+
+def _change_value(entry: dict[str, Any]) -> None:
+    entry["pairs"][0][1] = flip_base64(entry["pairs"][0][1])
 
 
 STATE_LIES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "a member left out": (lambda body: _entry(body)["pairs"].pop(), "prefix_incomplete"),
     "all left out": (lambda body: _entry(body)["pairs"].clear(), "prefix_incomplete"),
-    "a value changed": (
-        lambda body: _entry(body)["pairs"][0].__setitem__(1, flip_base64(_entry(body)["pairs"][0][1])),
-        "prefix_incomplete",
+    "a whole key left out": (lambda body: _entry(body, record(1))["pairs"].clear(), "prefix_incomplete"),
+    "a value changed": (lambda body: _change_value(_entry(body)), "prefix_incomplete"),
+    "a whole key's value changed": (
+        lambda body: _change_value(_entry(body, record(1))),
+        "map_proof_invalid",
     ),
     "a prefix not answered": (lambda body: body["entries"].pop(), "query_mismatch"),
     "another prefix": (lambda body: _entry(body).update(prefix="07"), "query_mismatch"),

@@ -466,7 +466,7 @@ def test_proofs_under_whatever_root(seed: int) -> None:
             at = rng.randrange(len(proof))
             action = rng.randrange(4)
             if action == 0:
-                proof[at] = rng.randrange(6)
+                proof[at] = rng.randrange(7)
             elif action == 1:
                 proof[at] ^= 1 << rng.randrange(8)
             elif action == 2:

@@ -263,13 +263,13 @@ def proof_root(proof, prefixes, listed):
             need(above[-1] < bit < 8 * max(map(len, possible)), reader.code, "a bit")
             sides = [[p for p in possible if bit_of(p, bit) == side] for side in (0, 1)]
             return sha(b"\x01", bit.to_bytes(2), *[part(side, [*above, bit]) for side in sides])
-        if what == 2:
-            given = reader.take(32)
+        if what in (2, 5):
+            given = reader.take(32) if what == 2 else None
             need(len(present) == 1, "prefix_incomplete", "not one prefix in a part")
-            need(above[-1] < 8 * len(present[0]), reader.code, "a part of a prefix")
-            pairs = listed[present[0]]
-            need(rises([key for key, _ in pairs]) and part_root(pairs) == given, "prefix_incomplete")
-            return given
+            keys, node = [key for key, _ in listed[present[0]]], part_root(listed[present[0]])
+            need(above[-1] < 8 * len(present[0]) and (keys == present) == (what == 5), reader.code, "a form")
+            need(rises(keys) and given in (None, node), "prefix_incomplete")
+            return node
         need(what == 3 or (what == 4 and len(above) == 1), reader.code, "no such part")
         need(not present, "prefix_incomplete", "keys of an absent prefix")
         if what == 4:

@@ -39,6 +39,7 @@ from taxledger.ledger.checkpoint import (
     sign_checkpoint,
 )
 from taxledger.ledger.crypto import Signer
+from taxledger.ledger.hashing import map_leaf
 from taxledger.ledger.header import encode_header
 from taxledger.ledger.policy import decode_policy, encode_policy
 from taxledger.ledger.query import Query
@@ -307,16 +308,41 @@ def secret_of_erased() -> bytes:
     return edited(data, put(RECORDS, 0, SECRETS)(seeded("secret")))
 
 
-def other_sibling(proof: bytes) -> bytes:
-    """The proof with one bit changed in the hash of a part that nobody asked for."""
-    at = 0
-    while proof[at] != 0:
-        if proof[at] in (1, 2):
-            at += 3 if proof[at] == 1 else 33
-        else:  # a leaf that shows an absence, with n siblings
-            count = at + 1 + 1 + proof[at + 1] + 32
-            at = count + 1 + 34 * proof[count]
-    return proof[: at + 1] + bytes([proof[at + 1] ^ 1]) + proof[at + 2 :]
+def parts_of(proof: bytes) -> list[bytes]:
+    """The parts of a proof, joined its bytes."""
+    parts = []
+    while proof:
+        length = {0: 33, 1: 3, 2: 33, 4: 1, 5: 1}.get(proof[0], 0)
+        if not length:  # a leaf that shows an absence, with n siblings
+            count = 1 + 1 + proof[1] + 32
+            length = count + 1 + 34 * proof[count]
+        parts.append(proof[:length])
+        proof = proof[length:]
+    return parts
+
+
+def part(
+    operation: int, change: bytes | Callable[[bytes], bytes], number: int = 0
+) -> Callable[[Any], object]:
+    """The edit that puts something else for one part of the proof: the ``number``-th of its operation."""
+
+    def edit(items: list[Any]) -> None:
+        parts = parts_of(items[PROOF])
+        at = [at for at, each in enumerate(parts) if each[0] == operation][number]
+        parts[at] = change(parts[at]) if callable(change) else change
+        items[PROOF] = b"".join(parts)
+
+    return edit
+
+
+def hash_of_single_key(number: int) -> Callable[[list[Any]], object]:
+    """The edit that shows a single key as a part with its hash, which is the right one."""
+
+    def edit(items: list[Any]) -> None:
+        key, value = items[ENTRIES][number]
+        part(5, b"\x02" + map_leaf(key, value), number)(items)
+
+    return edit
 
 
 OTHER_CHAIN = encode_policy(
@@ -511,23 +537,45 @@ FAULTS = [
     cut("prefix_incomplete", "another height", value_part(-1, 5, 1)),
     cut("prefix_incomplete", "a fingerprint dropped", value_part(-1, 4, bytes(16))),
     cut("prefix_incomplete", "the empty map", put(PROOF)(b"\x04")),
-    cut("prefix_incomplete", "a later date", entry(THROUGH, canonical.encode(["2025-12-31", 3]))),
     cut("prefix_incomplete", "a date hidden", entry(THROUGH, None)),
     cut(
         "prefix_incomplete", "a date made up", entry(attested_through_key(1, RATING), WORLD.content[THROUGH])
     ),
     cut("prefix_incomplete", "the issuer hidden", entry(member_key(ISSUER), None)),
+    cut("prefix_incomplete", "a whole key for what is absent", part(3, b"\x05")),
     cut(
         "prefix_incomplete",
-        "another member's entry",
-        entry(member_key(ISSUER), WORLD.content[member_key(2)]),
+        "the issuer hidden, and shown as a prefix",
+        lambda i: (hash_of_single_key(0)(i), entry(member_key(ISSUER), None)(i)),
     ),
     # map_proof_invalid
     cut("map_proof_invalid", "no proof", put(PROOF)(b"")),
     cut("map_proof_invalid", "a proof cut", put(PROOF)(lambda proof: proof[:-1])),
     cut("map_proof_invalid", "a byte behind the proof", put(PROOF)(lambda proof: proof + b"\x00")),
-    cut("map_proof_invalid", "an unknown part", put(PROOF)(lambda proof: b"\x05" + proof[1:])),
-    cut("map_proof_invalid", "another sibling", put(PROOF)(other_sibling)),
+    cut("map_proof_invalid", "an unknown part", put(PROOF)(lambda proof: b"\x06" + proof[1:])),
+    cut(
+        "map_proof_invalid",
+        "another sibling",
+        part(0, lambda aside: aside[:1] + bytes([aside[1] ^ 1]) + aside[2:]),
+    ),
+    cut("map_proof_invalid", "a whole key shown as a prefix", hash_of_single_key(0)),
+    cut("map_proof_invalid", "the last whole key shown as a prefix", hash_of_single_key(-1)),
+    cut("map_proof_invalid", "a whole key with a hash behind", part(5, b"\x05" + bytes(32))),
+    cut("map_proof_invalid", "a whole key left aside", part(5, bytes(33))),
+    cut("map_proof_invalid", "a whole key for a prefix with one record", part(2, b"\x05")),
+    cut("map_proof_invalid", "a whole key for a prefix with two records", part(2, b"\x05", 5)),
+    cut("map_proof_invalid", "a whole key for a part left aside", part(0, b"\x05")),
+    cut("map_proof_invalid", "a later date", entry(THROUGH, canonical.encode(["2025-12-31", 3]))),
+    cut(
+        "map_proof_invalid",
+        "a later date, shown as a prefix with its hash",
+        lambda i: (entry(THROUGH, canonical.encode(["2025-12-31", 3]))(i), hash_of_single_key(5)(i)),
+    ),
+    cut(
+        "map_proof_invalid",
+        "another member's entry",
+        entry(member_key(ISSUER), WORLD.content[member_key(2)]),
+    ),
     cut("map_proof_invalid", "an entry not asked", entry(member_key(2), WORLD.content[member_key(2)])),
     cut(
         "map_proof_invalid",

@@ -66,11 +66,11 @@ def outcome(root: bytes, entries: Mapping[bytes, Sequence[tuple[bytes, bytes]]],
 
 def mutations(proof: bytes) -> Iterator[bytes]:
     for at, byte in enumerate(proof):
-        for changed in {byte ^ 1, byte ^ 128, 0, (byte + 1) % 256} - {byte}:
+        for changed in {byte ^ 1, byte ^ 128, 0, 2, 5, (byte + 1) % 256} - {byte}:
             yield proof[:at] + bytes([changed]) + proof[at + 1 :]
         yield proof[:at]
         yield proof[:at] + proof[at + 1 :]
-        for inserted in (0, 1, 4, byte):
+        for inserted in (0, 1, 4, 5, byte):
             yield proof[:at] + bytes([inserted]) + proof[at:]
     yield proof + b"\0"
 
@@ -111,6 +111,7 @@ FORGED = [
     [b"\2\0\2"],
     [b"\6"],
     [b"\0\0", b"\1", b"\2\0", b"\6", b"\7\3"],
+    [b"\0\0", b"\0\1", b"\1\0", b"\1\x80", b"\2\0\0", b"\2\0\1", b"\2\1", b"\7\3"],
     [],
 ]
 
@@ -150,6 +151,104 @@ def test_a_changed_proof_can_not_prove_anything_false_about_small_maps() -> None
         assert refusal(view.root, entries, made.proof) == "prefix_incomplete"
         for forged in mutations(made.proof):
             refusal(view.root, entries, forged)
+
+
+def parts_at(proof: bytes, operation: int) -> list[int]:
+    """Where parts of an operation begin, in a proof in which every prefix is present."""
+    found, at = [], 0
+    while at < len(proof):
+        if proof[at] == operation:
+            found.append(at)
+        at += {0: 33, 1: 3, 2: 33, 5: 1}[proof[at]]
+    return found
+
+
+def forms_changed(proof: bytes, hashes: Sequence[bytes]) -> Iterator[bytes]:
+    """Each part that is a prefix's keys in the other form: 02 as 05, 05 as 02 with every hash."""
+    for at in parts_at(proof, 2):
+        yield proof[:at] + b"\5" + proof[at + 33 :]
+        yield proof[:at] + b"\5" + proof[at + 1 :]
+    for at in parts_at(proof, 5):
+        yield from (proof[:at] + b"\2" + each + proof[at + 1 :] for each in hashes)
+
+
+@pytest.mark.parametrize("size", range(1, 4))
+def test_of_two_forms_of_a_part_only_one_is_taken(size: int) -> None:
+    """Every few prefixes over all keys, and over keys of which some begin with another."""
+    for keys in (KEYS, [b"\0", b"\0\1", b"\0\1\1", b"\1\x80", b"\2\0", b"\2\0\1"]):
+        content = {key: b"v" + key for key in keys}
+        view = view_of(content)
+        hashes = [map_leaf(key, value) for key, value in content.items()]
+        prefixes = sorted({key[:length] for key in keys for length in range(len(key) + 1)})
+        for asked in itertools.combinations(prefixes, size):
+            if not is_free(asked) or any(_is_too_long(p, key) for p in asked for key in keys):
+                continue
+            made = proven(content, asked)
+            whole = [p for p in asked if [key for key, _ in made.entries[p]] == [p]]
+            assert len(parts_at(made.proof, 5)) == len(whole)
+            assert len(parts_at(made.proof, 2)) == len(asked) - len(whole)
+            for forged in forms_changed(made.proof, hashes):
+                assert refusal(view.root, made.entries, forged) == "map_proof_invalid"
+
+
+def test_a_whole_key_takes_no_hash() -> None:
+    content = {key: b"v" + key for key in KEYS}
+    made = proven(content, [b"\0\1"])
+    assert map_leaf(b"\0\1", b"v\0\1") not in made.proof
+    assert proven({b"\0\1": b"v"}, [b"\0\1"]).proof == b"\5"
+    assert proven({b"\0\1": b"v"}, [b"\0"]).proof == b"\2" + map_leaf(b"\0\1", b"v")
+
+
+class TestWholeKeys:
+    """Keys 0a and 0b alone, of which one is asked: ``bit 7, 05, aside``."""
+
+    def setup_method(self) -> None:
+        content = {b"\x0a": b"v", b"\x0b": b"w"}
+        self.root = view_of(content).root
+        self.aside = b"\0" + map_leaf(b"\x0b", b"w")
+        self.proof = b"\1\0\7" + b"\5" + self.aside
+        self.entries = {b"\x0a": [(b"\x0a", b"v")]}
+
+    def test_the_honest_one(self) -> None:
+        made = proven({b"\x0a": b"v", b"\x0b": b"w"}, [b"\x0a"])
+        assert (made.proof, made.entries) == (self.proof, self.entries)
+
+    def test_another_value(self) -> None:
+        assert refusal(self.root, {b"\x0a": [(b"\x0a", b"w")]}, self.proof) == "map_proof_invalid"
+
+    def test_another_key(self) -> None:
+        for key in (b"\x0a\0", b"\x0aa", b"\x0b", b""):
+            assert refusal(self.root, {b"\x0a": [(key, b"v")]}, self.proof) == "map_proof_invalid"
+
+    def test_one_key_more_or_none(self) -> None:
+        more = {b"\x0a": [(b"\x0a", b"v"), (b"\x0aa", b"v")]}
+        assert refusal(self.root, more, self.proof) == "map_proof_invalid"
+        assert refusal(self.root, {b"\x0a": []}, self.proof) == "prefix_incomplete"
+        assert refusal(self.root, {b"\x0a": self.entries[b"\x0a"] * 2}, self.proof) == "map_proof_invalid"
+
+    def test_no_bytes(self) -> None:
+        for pair in ((bytearray(b"\x0a"), b"v"), (b"\x0a", "v")):
+            assert refusal(self.root, {b"\x0a": [pair]}, self.proof) == "prefix_incomplete"  # type: ignore[list-item]
+
+    def test_its_hash_given_all_the_same(self) -> None:
+        proof = b"\1\0\7" + b"\2" + map_leaf(b"\x0a", b"v") + self.aside
+        assert refusal(self.root, self.entries, proof) == "map_proof_invalid"
+
+    def test_where_nothing_was_asked(self) -> None:
+        assert refusal(self.root, self.entries, b"\1\0\7\5\5") == "map_proof_invalid"
+        assert refusal(self.root, {}, b"\5") == "map_proof_invalid"
+
+    def test_two_keys_in_one(self) -> None:
+        both = {**self.entries, b"\x0b": [(b"\x0b", b"w")]}
+        assert refusal(self.root, both, b"\5") == "prefix_incomplete"
+        verify_prefixes(self.root, both, b"\1\0\7\5\5")
+
+    def test_below_an_inner_node_within_the_key(self) -> None:
+        """Keys 0a and 0a 80: of the prefix 0a there are two, whatever else is asked beside it."""
+        root = subtree_root([(b"\x0a", b"v"), (b"\x0a\x80", b"w")])
+        proof = b"\1\0\x08" + b"\5" + b"\0" + map_leaf(b"\x0a\x80", b"w")
+        assert refusal(root, {**self.entries, b"\x0ba": []}, proof) == "map_proof_invalid"
+        assert refusal(root, self.entries, proof) == "map_proof_invalid"
 
 
 def test_a_record_moved_under_another_prefix() -> None:
@@ -226,8 +325,11 @@ class TestForgedByHand:
     def test_absent_in_the_root_by_a_leaf_below_a_node_within_another_prefix(self) -> None:
         root = subtree_root([(b"\x00a", b"v"), (b"\x00b", b"v")])
         proof = self.bit(14) + b"\2" + map_leaf(b"\x00a", b"v") + b"\0" + map_leaf(b"\x00b", b"v")
-        verify_prefixes(root, {b"\x00a": [(b"\x00a", b"v")], b"\x01": []}, proof)
-        assert refusal(root, {b"\x00a": [(b"\x00a", b"v")], b"\x01": [(b"\x01a", b"v")]}, proof)
+        listed = {b"\x00a": [(b"\x00a", b"v")], b"\x01": []}
+        assert refusal(root, listed, proof) == "map_proof_invalid"  # a whole key, so:
+        proof = self.bit(14) + b"\5" + b"\0" + map_leaf(b"\x00b", b"v")
+        verify_prefixes(root, listed, proof)
+        assert refusal(root, listed | {b"\x01": [(b"\x01a", b"v")]}, proof) == "prefix_incomplete"
 
     def test_keys_of_another_prefix_listed(self) -> None:
         proof = self.bit(0) + b"\2" + self.left + b"\0" + self.hashes[b"\x80a"]
@@ -280,6 +382,8 @@ def test_hostile_sizes_and_depths() -> None:
         b"\3\xff",
         b"\3\0" + bytes(32) + b"\xff",
         b"\5",
+        b"\5" * 10**6,
+        b"\6",
         b"\2" * 10**6,
     ):
         assert refusal(bytes(32), entries, proof) in CODES

@@ -111,8 +111,7 @@ def section() -> str:
     shown_key = " ".join((key[:2], key[2:6], key[6:8], key[8:40], key[40:42], key[42:]))
     size = len(e["evidence"]) // 2
     digest = sha(bytes.fromhex(e["evidence"])).hex()
-    parts = ["01 0004", "01 0005", f"02 {short(leaves['01'])}", f"02 {short(leaves['06'])}", "01 0006"]
-    parts += ["01 0007", *(f"02 {short(leaves[each])}" for each in ("08", "09", "0a"))]
+    parts = f"01 0004 01 0005 02 {short(leaves['01'])} 05 01 0006 01 0007 05 05 05"
     header = canonical.decode(bytes.fromhex(e["header"]))
     lines = [
         f"One validator, so q = 1; one block; one record, the credit rating of 2024 (kind {world.RATING}) of",
@@ -144,8 +143,7 @@ def section() -> str:
         f"bit 7 (08, 09)        {nodes['7']}   first bytes 00001000, 00001001",
         f"bit 6 (08 09, 0a)     {nodes['6']}",
         f"bit 4 = state_root    {nodes['4']}",
-        f"proof                 {len(proof) // 2} bytes: {' '.join(parts[:6])}",
-        f"                      {' '.join(parts[6:])}",
+        f"proof                 {len(proof) // 2} bytes: {parts}",
         "",
         f"header leaf   {len(e['header']) // 2} bytes: height {header[3]}, first_index {header[6]}, "
         f"transactions {header[7]}, so index {header[6] + header[7]}, size {header[6] + header[7] + 1}",

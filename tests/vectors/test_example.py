@@ -37,6 +37,5 @@ def test_every_hash_on_the_way_is_the_one_that_counts() -> None:
     assert canonical.decode(bytes.fromhex(example["value"]))[3].hex() == example["commitment"]
     assert bytes.fromhex(example["key"])[4:20].hex() == example["tag"]
     leaves = example["leaves"]
-    walk = ["010004", "010005", "02" + leaves["01"], "02" + leaves["06"], "010006", "010007"]
-    walk += ["02" + leaves[each] for each in ("08", "09", "0a")]
+    walk = ["010004", "010005", "02" + leaves["01"], "05", "010006", "010007", "05", "05", "05"]
     assert example["proof"] == "".join(walk)

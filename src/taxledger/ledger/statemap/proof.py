@@ -15,10 +15,10 @@ from taxledger.ledger.errors import VerificationError
 from taxledger.ledger.hashing import EMPTY_ROOT, map_inner, map_leaf_from_value_hash
 from taxledger.ledger.statemap.trie import bit_of, first_difference, split_bits, subtree_root
 
-__all__ = ["ASIDE", "BRANCH", "COVERED", "ELSEWHERE", "EMPTY", "verify_prefixes"]
+__all__ = ["ASIDE", "BRANCH", "COVERED", "ELSEWHERE", "EMPTY", "WHOLE_KEY", "verify_prefixes"]
 
-ASIDE, BRANCH, COVERED, ELSEWHERE, EMPTY = range(5)
-"""The first byte of a part of a proof: 00 … 04 of the protocol."""
+ASIDE, BRANCH, COVERED, ELSEWHERE, EMPTY, WHOLE_KEY = range(6)
+"""The first byte of a part of a proof: 00 … 05 of the protocol."""
 
 _KEY_BYTES_MAX = 255
 
@@ -127,8 +127,8 @@ class _Walk:
             if operation != ASIDE or prefixes:
                 _invalid("a part is left aside exactly where nothing was asked", got=operation)
             return self._take(32)
-        if operation == COVERED:
-            return self._covered(prefixes)
+        if operation in (COVERED, WHOLE_KEY):
+            return self._present(operation, prefixes)
         if operation != ELSEWHERE and (operation != EMPTY or self._above):
             _invalid("no such part here", got=operation)
         for prefix in prefixes:
@@ -136,9 +136,9 @@ class _Walk:
                 _incomplete("keys are listed for a prefix that has none", expected=0, got=prefix)
         return self._elsewhere(prefixes) if operation == ELSEWHERE else EMPTY_ROOT
 
-    def _covered(self, prefixes: list[bytes]) -> bytes:
+    def _present(self, operation: int, prefixes: list[bytes]) -> bytes:
         """All keys of this part begin with one prefix; none begins with another, as no prefix does."""
-        expected = self._take(32)
+        expected = self._take(32) if operation == COVERED else None
         present = [prefix for prefix in prefixes if self._entries[prefix]]
         if len(present) != 1:
             _incomplete("expected keys of exactly one prefix in a part", expected=1, got=len(present))
@@ -146,11 +146,15 @@ class _Walk:
         if self._lowest() > 8 * len(prefix):
             _invalid("an inner node within a prefix that is present", got=prefix)
         pairs = self._entries[prefix]
+        # One form only: bytes that say nothing would be bytes that anybody may add.
+        form = WHOLE_KEY if len(pairs) == 1 and pairs[0][0] == prefix else COVERED
+        if operation != form:
+            _invalid("a part of another form than its listed keys ask for", expected=form, got=operation)
         _check_listed(prefix, pairs)
         got = subtree_root(pairs)
-        if got != expected:
+        if expected is not None and got != expected:
             _incomplete("the listed keys are not all those of the prefix", expected=expected, got=got)
-        return expected
+        return got
 
     def _elsewhere(self, prefixes: list[bytes]) -> bytes:
         """A leaf where their keys would be: had a prefix any, this leaf's path would branch towards them."""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from taxledger.ledger.errors import FormatError, check
 from taxledger.ledger.hashing import EMPTY_ROOT, sha256
 from taxledger.ledger.statemap.pages import LEAF, Columns, decode_page
-from taxledger.ledger.statemap.proof import ASIDE, BRANCH, COVERED, ELSEWHERE, EMPTY
+from taxledger.ledger.statemap.proof import ASIDE, BRANCH, COVERED, ELSEWHERE, EMPTY, WHOLE_KEY
 from taxledger.ledger.statemap.trie import bit_of, first_difference
 from taxledger.ledger.statemap.update import ROOT_PAGE
 
@@ -93,8 +93,7 @@ class Prover:
         within = [prefix for prefix in asked if _agrees(prefix, part.key, bit)]
         covering = [prefix for prefix in within if 8 * len(prefix) <= bit]
         if covering:
-            self.present.update(covering)
-            self._proof += bytes((COVERED,)) + part.hash
+            self._proof += self._present(part, covering[0])
             return []
         if not within or not split:
             return self._elsewhere(asked, *self._descend(part, None))
@@ -118,7 +117,6 @@ class Prover:
                 return False
             self._elsewhere([prefix], bottom, path)
             return True
-        self.present.add(prefix)
         after: list[bytes] = []
         for bit, sibling in path:
             self._proof += bytes((BRANCH,)) + bit.to_bytes(2, "big")
@@ -127,9 +125,16 @@ class Prover:
                 self._proof += aside
             else:
                 after.append(aside)
-        self._proof += bytes((COVERED,)) + bottom.hash
+        self._proof += self._present(bottom, prefix)
         self._proof += b"".join(reversed(after))
         return True
+
+    def _present(self, part: _Part, prefix: bytes) -> bytes:
+        """A part that is the keys of one prefix. Of a whole key the verifier knows the hash without us."""
+        self.present.add(prefix)
+        if not part.split and _key_of(part) == prefix:
+            return bytes((WHOLE_KEY,))
+        return bytes((COVERED,)) + part.hash
 
     def _descend(self, part: _Part, prefix: bytes | None) -> tuple[_Part, list[tuple[int, bytes]]]:
         """The part that is a prefix's keys, or a leaf; with bit and sibling of each inner node on the way.
