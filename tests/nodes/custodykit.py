@@ -177,6 +177,7 @@ class Custody:
         }
         assert {key: (value.version,) for key, value in on_ledger.items()} == stored
         assert not self.vault.database.all("SELECT 1 FROM outbox WHERE state = 0")
+        assert not self.vault.database.all("SELECT 1 FROM staged")
 
 
 def counts(outcome: UploadOutcome) -> tuple[int, ...]:

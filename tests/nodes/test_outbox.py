@@ -14,11 +14,13 @@ from typing import Any
 
 import chainkit
 import pytest
-from custodykit import KEY, Custody, counts, row, state, use_stored_keys, write_cumcm
+from custodykit import KEY, NOW_S, Custody, counts, row, state, use_stored_keys, write_cumcm
 
 from taxledger.ledger import limits
 from taxledger.ledger.crypto import Signer
 from taxledger.ledger.errors import RefusedError, UnavailableError
+from taxledger.ledger.records import Status
+from taxledger.nodes.custodian.amend import Amender
 from taxledger.nodes.custodian.database import Database
 from taxledger.nodes.custodian.outbox import Outbox, Receipt
 from taxledger.nodes.custodian.upload import Uploader
@@ -51,7 +53,7 @@ def submissions(tmp_path: Path) -> int:
 @pytest.mark.parametrize("how", ["fail_before", "fail_after"])
 def test_a_lost_submission_or_answer_at_any_step(custody: Custody, tmp_path: Path, how: str) -> None:
     total = submissions(tmp_path)
-    assert total == 5, "two tag keys, two years, one amendment"
+    assert total == 6, "two tag keys, two years, an amendment for each"
     for step in range(total):
         folder = tmp_path / f"step{step}"
         folder.mkdir()
@@ -174,27 +176,79 @@ def stopping_write(at: int, *, after: bool) -> Any:
 
 
 @pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("batch_records", [1_000, 10])
 def test_a_stop_at_every_commit(
-    custody: Custody, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: bool
+    custody: Custody, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: bool, batch_records: int
 ) -> None:
     for at in range(1, 40):
         folder = tmp_path / str(at)
         folder.mkdir()
         cut = Custody(folder)
-        path = write_cumcm(folder / "a.csv", ROWS)
+        paths = [write_cumcm(folder / f"{n}.csv", ROWS[n : n + 12]) for n in range(0, len(ROWS), 12)]
         with monkeypatch.context() as patch:
             patch.setattr(Database, "write", stopping_write(at, after=after))
             try:
-                cut.upload(path)
+                cut.upload(*paths, batch_records=batch_records)
                 break
             except _Stop:
                 pass
         cut.reopen()
-        assert counts(cut.upload(path))[4] == 0
+        assert counts(cut.upload(*paths, batch_records=batch_records))[4] == 0
         cut.verify()
-        assert counts(cut.upload(path)) == (69, 0, 0, 69, 0)
+        assert counts(cut.upload(*paths)) == (69, 0, 0, 69, 0)
         assert len(state(cut)) == EXPECTED[1]
-    assert 6 < at < 39, "tag keys, their results, the batch, its results"
+        assert sum(status == 2 for status, _version in state(cut)) == 8
+    assert 6 < at < 39, "tag keys, their results, batches, steps, their results"
+
+
+def test_what_an_interrupted_upload_had_staged_goes_with_the_next(custody: Custody, tmp_path: Path) -> None:
+    first = write_cumcm(tmp_path / "a.csv", [row(1), row(2)])
+    second = write_cumcm(tmp_path / "b.csv", [row(1, status="作废发票"), row(3)])
+    custody.upload(write_cumcm(tmp_path / "c.csv", [row(9)]))
+    sent = len(custody.ledger.submitted)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Database, "write", stopping_write(2, after=True))
+        with pytest.raises(_Stop):
+            custody.upload(first, second, write_cumcm(tmp_path / "d.csv", [row(4)]), batch_records=1)
+    custody.reopen()
+    assert len(custody.ledger.submitted) == sent, "nothing goes before the last file is read"
+    # By hand nothing can overtake it.
+    amender = Amender(custody.vault, chainkit.signer(chainkit.ISSUER), custody.ledger, clock=lambda: NOW_S)
+    staged = custody.vault.database.all(
+        "SELECT key FROM records WHERE key NOT IN (?)", list(custody.ledger.records())
+    )
+    assert len({key for (key,) in staged}) == 3
+    for (key,) in staged:
+        with pytest.raises(RefusedError, match="record_staged"):
+            amender.amend(key, status=Status.VOIDED, reason="too early")
+    # The rows come again as what they are, others go along: one transaction, and the change after it.
+    outcome = custody.upload(first, write_cumcm(tmp_path / "e.csv", [row(5), row(2)]))
+    assert counts(outcome) == (4, 1, 0, 3, 0)
+    assert outcome.transactions == len(custody.ledger.submitted) - sent == 2
+    assert outcome.notes == [
+        "4 records and changes that an interrupted upload had prepared went with this one"
+    ]
+    custody.verify()
+    assert state(custody, number="1") == [(2, 2)]
+    assert counts(custody.upload(second)) == (2, 0, 0, 2, 0)
+
+
+def test_a_refusal_takes_back_all_that_was_staged_upon_it(custody: Custody, tmp_path: Path) -> None:
+    """Rows of every batch, duplicates and changes among them, and in the vault each version."""
+    paths = [
+        write_cumcm(tmp_path / "a.csv", [row(1), row(2, date="2018/1/1")]),
+        write_cumcm(tmp_path / "b.csv", [row(1, status="作废发票"), row(1), row(2, date="2018/1/1")]),
+    ]
+    custody.ledger.refuse = {"attest": 3}
+    outcome = custody.upload(*paths, batch_records=1, through="2019-12-31")
+    assert counts(outcome) == (5, 0, 0, 0, 5)
+    assert outcome.refused == [("attest", 3)] * 2
+    assert outcome.through is None
+    assert custody.vault.database.all("SELECT count(*) FROM staged") == [(0,)]
+    custody.verify()
+    custody.ledger.refuse = {}
+    assert counts(custody.upload(*paths, batch_records=1)) == (5, 2, 1, 2, 0)
+    custody.verify()
 
 
 CHILD = """
@@ -269,6 +323,7 @@ def test_kill_9_between_the_vault_and_the_ledger(tmp_path: Path, survived: int) 
     assert rows == 3 == accepted + amended + duplicates
     assert rejected == 0
     assert not vault.database.all("SELECT 1 FROM outbox WHERE state = 0")
+    assert not vault.database.all("SELECT 1 FROM staged")
     assert vault.database.all("SELECT status, version FROM records ORDER BY version, status") == [
         (1, 1),
         (1, 1),

@@ -26,9 +26,11 @@ from custodykit import (
     write_cumcm,
 )
 
-from taxledger.ledger import limits
+from taxledger.ledger import canonical, limits
 from taxledger.ledger.errors import FormatError, RefusedError
+from taxledger.ledger.transaction import decode_transaction
 from taxledger.nodes.custodian.report import write_report
+from taxledger.nodes.custodian.upload import Progress
 from taxledger.nodes.sources.mapping import decode_mapping
 from taxledger.nodes.sources.tabular import TableSource
 
@@ -273,6 +275,81 @@ def test_submissions_are_sorted_over_all_enterprises_and_within_limits(
     }
     assert {entry[0] for entry in entries} == tags
     custody.verify()
+
+
+def test_an_upload_is_one_submission_whatever_its_size(custody: Custody, tmp_path: Path) -> None:
+    """Sorted over all files, full transactions, one year each; changes come after, each year its own."""
+    statuses = ("有效发票", "作废发票")
+    paths = [
+        write_cumcm(
+            tmp_path / f"{n}{at}.csv",
+            [
+                row(k, date=f"{2018 + k % 2}/{1 + k % 12}/3", enterprise=f"E{n}", status=status)
+                for k in range(100 if at else 400)
+            ],
+        )
+        for at, status in enumerate(statuses)
+        for n in range(1, 8)
+    ]
+    assert counts(custody.upload(*paths, batch_records=300)) == (3500, 2800, 700, 0, 0)
+    custody.verify()
+    payloads = [decode_transaction(raw).payload for raw in custody.ledger.submitted]
+    assert sorted(map(str, map(canonical.decode, payloads))) == sorted(
+        map(str, decoded_transactions(custody))
+    )
+    assert [each[1] for each in decoded_transactions(custody)].index("amend") == 2 + 2 * 2
+    # Several are under way at once, so they may change places on the way to the log.
+    runs: dict[int, list[list[bytes]]] = defaultdict(list)
+    for each in decoded_transactions(custody):
+        if each[1] == "attest":
+            runs[each[3]].append(
+                [
+                    group[0] + bytes([group[1], group[3]]) + group[4][at : at + 16]
+                    for group in each[5]
+                    for at in range(0, len(group[4]), 64)
+                ]
+            )
+    year_of = {tag: year for n in range(1, 8) for year, tag in tags_of(custody.vault, f"cumcm:E{n}").items()}
+    for year, run in runs.items():
+        run.sort()
+        assert sorted(map(len, run), reverse=True)[:-1] == [max(map(len, run))] * (len(run) - 1)
+        places = [place for part in run for place in part]
+        assert places == sorted(places)
+        assert len(places) == 1400
+        assert {year_of[place[:16]] for place in places} == {year}
+    amends = [each for each in decoded_transactions(custody) if each[1] == "amend"]
+    assert [len(each[3]) for each in amends] == [256, 94, 256, 94]
+    for each in amends:
+        assert len({year_of[change[0][4:20]] for change in each[3]}) == 1
+
+
+def test_a_record_that_changes_twice_over_batches_is_amended_in_two_rounds(
+    custody: Custody, tmp_path: Path
+) -> None:
+    source = TableSource(decode_mapping(NAMED))
+    texts = [f"E1,044001,{number},2019-03-01,B1,100,13,113,," for number in range(1, 4)]
+    paths = [
+        named_file(tmp_path / f"{status}.csv", *(text + status for text in texts))
+        for status in ("ok", "red", "void")
+    ]
+    assert counts(custody.upload(*paths, source=source, batch_records=1)) == (9, 3, 6, 0, 0)
+    assert state(custody) == [(VOIDED, 3)] * 3
+    assert [len(each[3]) for each in decoded_transactions(custody)[-2:]] == [3, 3]
+    custody.verify()
+    assert counts(custody.upload(*paths, source=source)) == (9, 0, 0, 9, 0)
+
+
+def test_progress_tells_reading_from_submitting(custody: Custody, tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    paths = [write_cumcm(tmp_path / f"{n}.csv", [row(1500 * n + k) for k in range(1500)]) for n in range(2)]
+    custody.upload(*paths, batch_records=100, progress=seen.append)
+    reading = [each for each in seen if not each.staged]
+    assert [each.rows for each in reading] == [1000, 1500, 2000, 3000, 3000]
+    assert {each.certified for each in reading} == {0}
+    submitting = seen[len(reading) :]
+    assert {(each.file, each.rows, each.staged) for each in submitting} == {("", 3000, 3000)}
+    assert submitting[0].certified == 0
+    assert submitting[-1].certified == 3000
 
 
 def test_one_group_may_fill_a_transaction(custody: Custody, tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def open_source(source: str, *, mapping: Path | None, subject: str | None, kind:
 
 @contextmanager
 def _progress_bar(files: Sequence[Path], *, quiet: bool) -> Iterator[Callable[[Progress], None]]:
-    """A bar on stderr when a person looks at it."""
+    """A bar on stderr when a person looks at it: files that are read, then records that are attested."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bars
@@ -72,17 +72,22 @@ def _progress_bar(files: Sequence[Path], *, quiet: bool) -> Iterator[Callable[[P
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("files, {task.fields[rows]:,} rows, {task.fields[certified]} transactions certified"),
+        TextColumn("{task.fields[unit]}, {task.fields[rows]:,} rows read"),
         TimeElapsedColumn(),
         console=console,
         transient=True,
         disable=quiet or not console.is_terminal,
     ) as bars:
-        task = bars.add_task("attesting", total=len(files), rows=0, certified=0)
+        task = bars.add_task("reading", total=len(files), unit="files", rows=0)
 
         def show(progress: Progress) -> None:
-            done = numbers.get(progress.file)
-            bars.update(task, completed=done, rows=progress.rows, certified=progress.certified)
+            if progress.staged:
+                bars.update(
+                    task, description="attesting", unit="records", total=progress.staged,
+                    completed=progress.certified, rows=progress.rows,
+                )  # fmt: skip
+            else:
+                bars.update(task, completed=numbers.get(progress.file), rows=progress.rows)
 
         yield show
 

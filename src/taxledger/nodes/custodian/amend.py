@@ -19,9 +19,9 @@ from taxledger.ledger.operations import RevokeChange, encode_amend, encode_revok
 from taxledger.ledger.records import Status, fingerprint, identity, record_id, record_period
 from taxledger.ledger.schemas import BUILTIN, Row, Schema, Value
 from taxledger.ledger.statekeys import split_record_key
-from taxledger.nodes.custodian.cutting import next_version
 from taxledger.nodes.custodian.matching import Change, has_fingerprint
 from taxledger.nodes.custodian.outbox import STAGE_CHANGE, Outbox, Receipt, Submitter
+from taxledger.nodes.custodian.staging import next_version
 from taxledger.nodes.custodian.tags import require_accepted
 from taxledger.nodes.custodian.vault import StoredVersion, TagEntry, Vault
 
@@ -200,6 +200,11 @@ class Amender:
         owner = self._vault.tag_owner(tag)
         if issuer != self._vault.member or not versions or owner is None:
             raise RefusedError("record_unknown", f"this vault holds no record {key.hex()}")
+        if self._vault.is_staged(key):
+            raise RefusedError(
+                "record_staged",
+                f"record {key.hex()} is of an upload that was interrupted: run that again first",
+            )
         stored = versions[-1]
         opened = self._vault.record(key, stored.version)
         schema = None if opened is None else self._schemas.get((kind, opened.schema))

@@ -16,6 +16,7 @@ _TABLES = (
     CREATE TABLE IF NOT EXISTS tags (
         lookup BLOB PRIMARY KEY, tag BLOB NOT NULL UNIQUE, sealed BLOB NOT NULL) WITHOUT ROWID
     """,
+    # ``sequence`` is that of a change by hand; 0 for what an upload made.
     """
     CREATE TABLE IF NOT EXISTS records (
         key BLOB NOT NULL, version INTEGER NOT NULL, status INTEGER NOT NULL, revoked INTEGER NOT NULL,
@@ -32,6 +33,12 @@ _TABLES = (
     CREATE TABLE IF NOT EXISTS refused_records (
         key BLOB NOT NULL, version INTEGER NOT NULL, sequence INTEGER NOT NULL, sealed BLOB NOT NULL,
         PRIMARY KEY (key, version, sequence)) WITHOUT ROWID
+    """,
+    # What an upload has yet to submit: see ``staging.py``. No column of it is sealed.
+    """
+    CREATE TABLE IF NOT EXISTS staged (
+        stage INTEGER NOT NULL, kind INTEGER NOT NULL, year INTEGER NOT NULL, place BLOB NOT NULL,
+        entry BLOB NOT NULL, PRIMARY KEY (stage, kind, year, place)) WITHOUT ROWID
     """,
     """
     CREATE TABLE IF NOT EXISTS reasons (

@@ -1,10 +1,12 @@
 """Transactions between the vault and the ledger. The order of durability, for every one of them:
 
-    1. vault rows (records, secrets, reasons) and the signed bytes: one synced SQLite commit
-    2. the bytes are submitted; the same bytes as often as need be
-    3. a certified receipt came back: one commit marks it certified, or refused
+    1. vault rows (records, secrets, reasons): one synced SQLite commit
+    2. the signed bytes: in the same commit, or, for what an upload staged, in a later one that takes them
+       out of the staged rows
+    3. the bytes are submitted; the same bytes as often as need be
+    4. a certified receipt came back: one commit marks it certified, or refused
 
-A crash after 1 leaves it pending. The next run submits the same bytes again, which is harmless: the ledger
+A crash after 2 leaves it pending. The next run submits the same bytes again, which is harmless: the ledger
 counts a leaf hash once. One that expired, and that the ledger does not know, had no effect and is signed anew
 over the same payload; its former ids are kept, so that a refusal "already there" can be told from our own
 success.
@@ -16,7 +18,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -25,7 +27,8 @@ from taxledger.ledger import limits
 from taxledger.ledger.crypto import Signer
 from taxledger.ledger.errors import RefusedError, UnavailableError
 from taxledger.ledger.hashing import log_leaf
-from taxledger.ledger.operations import Attest, TagKey, decode_operation
+from taxledger.ledger.operations import Amend, Attest, Operation, Revoke, TagKey, decode_operation
+from taxledger.ledger.statekeys import month_prefix
 from taxledger.ledger.transaction import decode_transaction, sign_transaction
 from taxledger.nodes.custodian.vault import Vault
 
@@ -45,7 +48,7 @@ STAGE_TAG_KEY, STAGE_ATTEST, STAGE_CHANGE, STAGE_THROUGH = range(4)
 """What must be certified before what: a year's tag key, its records, their changes, attested through."""
 
 _PENDING, _CERTIFIED, _REFUSED = range(3)
-_ID_BYTES = 32
+_ID_BYTES, _ENTRY_BYTES, _RID_BYTES = 32, 64, 16
 _SIGNINGS_MAX = 3
 _EXPIRED = "transaction_expired"
 _IN_FLIGHT = 8
@@ -137,7 +140,7 @@ class Outbox:
         """Waits for what is under way. Nothing new may be started afterwards."""
         self._pool.shutdown(wait=True)
 
-    # --- 1 ----------------------------------------------------------------------------------
+    # --- 1 and 2 ----------------------------------------------------------------------------------
 
     def prepare(self, stage: int, operation: str, payload: bytes) -> Transaction:
         """A signed transaction with its number; not yet durable: see ``store``."""
@@ -187,7 +190,7 @@ class Outbox:
             ],
         )
 
-    # --- 2 ----------------------------------------------------------------------------------
+    # --- 3 ----------------------------------------------------------------------------------
 
     def start(self, transactions: Sequence[Transaction]) -> list[Future[tuple[Transaction, Receipt]]]:
         """Submits stored transactions, several at a time."""
@@ -232,7 +235,7 @@ class Outbox:
             )
         return new
 
-    # --- 3 ----------------------------------------------------------------------------------
+    # --- 4 ----------------------------------------------------------------------------------
 
     def finish(self, started: Sequence[Future[tuple[Transaction, Receipt]]]) -> list[Settled]:
         """Waits for all, notes every result that came, then raises the first error if there was one."""
@@ -258,7 +261,7 @@ class Outbox:
                 if receipt.code and transaction.stage == STAGE_TAG_KEY:
                     self._vault.forget_year(connection, _tag_key_year(transaction))
                 elif receipt.code:
-                    refused = _withdraw(connection, transaction.sequence)
+                    refused = _withdraw(connection, transaction, self._vault.member)
                 elif transaction.stage == STAGE_THROUGH:
                     _note_through(connection, transaction)
                 connection.execute(
@@ -311,21 +314,45 @@ class Outbox:
         return settled
 
 
-def _withdraw(connection: sqlite3.Connection, sequence: int) -> tuple[bytes, ...]:
-    """Takes back what a refused transaction would have written; the sealed rows are kept aside."""
-    keys = connection.execute(
-        "SELECT key FROM records WHERE sequence = ? UNION SELECT key FROM records WHERE revoked = ? "
-        "ORDER BY key",
-        (sequence, sequence),
-    ).fetchall()
-    connection.execute(
-        "INSERT OR REPLACE INTO refused_records SELECT key, version, sequence, sealed FROM records "
-        "WHERE sequence = ?",
-        (sequence,),
+def _withdraw(connection: sqlite3.Connection, transaction: Transaction, member: int) -> tuple[bytes, ...]:
+    """Takes back what a refused transaction would have written; the sealed rows are kept aside.
+
+    With a version goes every later one: it can't count either.
+    """
+    sequence = transaction.sequence
+    operation = decode_operation(decode_transaction(transaction.raw).payload)
+    if isinstance(operation, Revoke):
+        revoked = [(each.key, sequence) for each in operation.changes]
+        connection.executemany("UPDATE records SET revoked = 0 WHERE key = ? AND revoked = ?", revoked)
+        return tuple(key for key, _sequence in revoked)
+    written = list(_written(operation, member))
+    connection.executemany(
+        "INSERT OR REPLACE INTO refused_records SELECT key, version, ?, sealed FROM records "
+        "WHERE key = ? AND version >= ?",
+        [(sequence, *each) for each in written],
     )
-    connection.execute("DELETE FROM records WHERE sequence = ?", (sequence,))
-    connection.execute("UPDATE records SET revoked = 0 WHERE revoked = ?", (sequence,))
-    return tuple(row[0] for row in keys)
+    connection.executemany("DELETE FROM records WHERE key = ? AND version >= ?", written)
+    connection.executemany(
+        "DELETE FROM staged WHERE stage = ? AND kind = ? AND year IN (SELECT year FROM years) "
+        "AND place >= ? AND place <= ?",
+        [
+            (STAGE_CHANGE, key[3], key + version.to_bytes(4, "big"), key + b"\xff" * 4)
+            for key, version in written
+        ],
+    )
+    return tuple(key for key, _version in written)
+
+
+def _written(operation: Operation, member: int) -> Iterator[tuple[bytes, int]]:
+    """(key, version) of every record version that an ``attest`` or ``amend`` makes."""
+    if isinstance(operation, Attest):
+        for group in operation.groups:
+            prefix = month_prefix(member, operation.kind, group.tag, group.month)
+            for at in range(0, len(group.entries), _ENTRY_BYTES):
+                yield prefix + group.entries[at : at + _RID_BYTES], 1
+    elif isinstance(operation, Amend):
+        for each in operation.changes:
+            yield each.key, each.version + 1
 
 
 def _tag_key_year(transaction: Transaction) -> int:

@@ -1,15 +1,18 @@
-"""An upload: files to rows, rows to a batch, a batch to durable transactions, results back to the files.
+"""An upload: files to rows, rows to durable records, all of them to one submission, results back to the files.
 
-Rows of all files are collected up to ``BATCH_RECORDS``, so that one transaction holds records of many
-enterprises. While one batch is under way to the ledger the next is read. The order of one batch:
+Two phases. The order of the first, batch by batch:
 
-    1. the tag keys of its years are certified
-    2. its records, secrets and signed transactions are durable in one commit (``outbox.py``)
-    3. its ``attest`` transactions are submitted, several at a time, until all are certified
-    4. then its ``amend`` transactions
+    1. the tag keys of the batch's years are certified
+    2. its records and secrets, and what is to be submitted of them, are durable in one commit (``staging.py``)
 
-Only then does the next batch begin with its 2. An upload that was interrupted anywhere goes on when it is
-run again: what is pending is brought to its end first, and rows that are attested by now are duplicates.
+Nothing of a record is submitted before the last file is read. Then, over everything staged (``submission.py``):
+
+    3. signed transactions are durable, in the commit that takes their rows out of the staged ones
+    4. they are submitted, several at a time, until all are certified: new records first, then changes
+
+So records are sorted over all files, and neither the order of files nor where a batch ended shows on the
+ledger. An upload that was interrupted anywhere goes on when it is run again: what is pending is brought to its
+end first; rows that were staged or attested by then are duplicates; what is still staged goes with the rest.
 """
 
 from __future__ import annotations
@@ -17,7 +20,6 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,20 +28,15 @@ from taxledger.ledger.crypto import Signer
 from taxledger.ledger.errors import FormatError
 from taxledger.ledger.operations import encode_attest
 from taxledger.ledger.schemas import Schema, is_date
-from taxledger.nodes.custodian.cutting import RecordRow, cut_attests, cut_changes
-from taxledger.nodes.custodian.matching import Batch, Matcher, warn_twins
-from taxledger.nodes.custodian.outbox import (
-    STAGE_THROUGH,
-    Outbox,
-    Receipt,
-    Settled,
-    Submitter,
-    Transaction,
-)
+from taxledger.nodes.custodian.matching import Matcher, warn_twins
+from taxledger.nodes.custodian.outbox import STAGE_THROUGH, Outbox, Receipt, Settled, Submitter
 from taxledger.nodes.custodian.redletters import match_red_letters
 from taxledger.nodes.custodian.report import FileOutcome, Totaller, UploadOutcome
+from taxledger.nodes.custodian.staging import stage
+from taxledger.nodes.custodian.submission import Submission
 from taxledger.nodes.custodian.tags import Keyring, require_accepted
 from taxledger.nodes.custodian.vault import Vault
+from taxledger.nodes.custodian.verdicts import Verdicts
 from taxledger.nodes.sources.rows import BadRow, Source
 
 __all__ = ["BATCH_RECORDS", "Progress", "Uploader"]
@@ -49,25 +46,22 @@ BATCH_RECORDS = 20_000
 
 _PROGRESS_ROWS = 1_000
 
-Started = list[Future[tuple[Transaction, Receipt]]]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """Where an upload stands. ``certified`` counts transactions."""
+    """Where an upload stands.
+
+    Attributes:
+        file: the one that is being read; empty when all are read.
+        rows: read so far.
+        staged: records and changes to submit; 0 while files are read.
+        certified: how many of those the ledger has answered for.
+    """
 
     file: str
     rows: int
+    staged: int
     certified: int
-
-
-@dataclass(slots=True)
-class _Flight:
-    """A durable batch on its way."""
-
-    batch: Batch
-    attests: Started
-    changes: list[Transaction]
 
 
 @dataclass(slots=True)
@@ -81,6 +75,8 @@ class _Tally:
     notes: list[str] = field(default_factory=list)
     transactions: int = 0
     rows: int = 0
+    staged: int = 0
+    certified: int = 0
 
 
 @contextmanager
@@ -125,7 +121,7 @@ class Uploader:
             vault: the issuer's; it says member and chain.
             signer: the member's transaction key.
             submitter: the way to the ledger.
-            progress: called about every thousand rows and after each transaction group, from this thread.
+            progress: called about every thousand rows and some thousand records submitted, from this thread.
             clock: seconds since 1970 UTC.
             batch_records: see ``BATCH_RECORDS``.
         """
@@ -184,8 +180,9 @@ class _Run:
         self._batch_records = batch_records
         self._outbox = Outbox(vault, signer, submitter, clock)
         self._keyring = Keyring(vault, self._outbox)
+        self._submission = Submission(vault, self._outbox, self._note)
         self._tally = _Tally()
-        self._flight: _Flight | None = None
+        self._verdicts = Verdicts()
 
     def upload(
         self, paths: Sequence[Path], source: Source, through: str | None, *, dry_run: bool
@@ -194,17 +191,21 @@ class _Run:
         try:
             resumed = self._outbox.resume()
             require_accepted(resumed)
-            matcher = Matcher(self._vault, self._keyring, source.schema, tally.names)
-            totaller = Totaller(source.schema)
-            for path in paths:
-                self._read(path, source, matcher, totaller)
-                if len(matcher.batch.new) + len(matcher.batch.changes) >= self._batch_records:
-                    self._flush(matcher)
-            self._flush(matcher)
-            self._land()
+            left = self._submission.count()
+            if left:
+                tally.notes.append(
+                    f"{left:,} records and changes that an interrupted upload had prepared went with this one"
+                )
+            self._stage(paths, source)
+            tally.staged = self._submission.count()
+            self._report("")
+            self._submission.submit()
+            if tally.refused_keys:
+                self._take_back()
             moved = self._move_through(source.schema, through)
         finally:
             self._outbox.close()
+            self._verdicts.close()
         return UploadOutcome(
             files=tally.files,
             transactions=tally.transactions,
@@ -215,6 +216,17 @@ class _Run:
             notes=tally.notes,
             dry_run=dry_run,
         )
+
+    # --- files to staged records ------------------------------------------------------------
+
+    def _stage(self, paths: Sequence[Path], source: Source) -> None:
+        matcher = Matcher(self._vault, self._keyring, source.schema, self._tally.names)
+        totaller = Totaller(source.schema)
+        for path in paths:
+            self._read(path, source, matcher, totaller)
+            if len(matcher.batch.new) + len(matcher.batch.changes) >= self._batch_records:
+                self._flush(matcher)
+        self._flush(matcher)
 
     def _read(self, path: Path, source: Source, matcher: Matcher, totaller: Totaller) -> None:
         tally = self._tally
@@ -244,9 +256,8 @@ class _Run:
         self._report(outcome.file)
 
     def _report(self, file: str) -> None:
-        self._progress(Progress(file=file, rows=self._tally.rows, certified=self._tally.transactions))
-
-    # --- one batch --------------------------------------------------------------------------
+        tally = self._tally
+        self._progress(Progress(file=file, rows=tally.rows, staged=tally.staged, certified=tally.certified))
 
     def _flush(self, matcher: Matcher) -> None:
         schema, tally = matcher.schema, self._tally
@@ -256,61 +267,29 @@ class _Run:
         matcher.take_batch()
         for file, warning in batch.warnings:
             tally.files[file].warnings.append(warning)
-        attests = list(cut_attests(batch, self._vault, schema, self._outbox, tally.names))
-        changes = list(cut_changes(batch, self._vault, schema, self._outbox, tally.names))
         self._keyring.settle()
-        self._land()
-        self._make_durable(batch, attests + changes)
-        self._flight = _Flight(
-            batch,
-            self._outbox.start([transaction for transaction, _rows in attests]),
-            [transaction for transaction, _rows in changes],
-        )
-        # Memory: the values are in the vault now, and what follows needs keys and lines only.
-        batch.new.clear()
-        batch.books.clear()
-        batch.changes.clear()
+        stage(batch, self._vault, schema, tally.names)
+        self._verdicts.add(batch.rows)
+        del batch
         gc.collect()
 
-    def _make_durable(self, batch: Batch, parts: list[tuple[Transaction, list[RecordRow]]]) -> None:
-        tags = {book.entry.tag: book.entry for book in batch.books.values()}
-        attested = {new.tag for new in batch.new}
-        with self._vault.database.write() as connection:
-            connection.executemany(
-                "INSERT OR IGNORE INTO tags VALUES (?, ?, ?)",
-                [self._vault.tag_row(tags[tag]) for tag in sorted(attested)],
-            )
-            for _transaction, rows in parts:
-                connection.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
-            connection.executemany(
-                "UPDATE records SET red = 2 WHERE key = ?", [(key,) for key in batch.red_matched]
-            )
-            self._outbox.store(connection, [transaction for transaction, _rows in parts])
+    # --- results back to the files ----------------------------------------------------------
 
-    def _land(self) -> None:
-        """Waits for the batch under way, its changes after its attestations."""
-        flight, self._flight = self._flight, None
-        if flight is None:
-            return
-        self._note(self._outbox.finish(flight.attests))
-        self._note(self._outbox.finish(self._outbox.start(flight.changes)))
-        if self._tally.refused_keys:
-            self._take_back(flight.batch)
-
-    def _note(self, settled: Sequence[Settled]) -> None:
+    def _note(self, settled: Sequence[Settled], records: int) -> None:
+        tally = self._tally
+        tally.certified += records
         for each in settled:
             code = each.receipt.code
             if code:
-                self._tally.refused.append((each.transaction.operation, code))
-                self._tally.refused_keys.update(dict.fromkeys(each.refused, code))
+                tally.refused.append((each.transaction.operation, code))
+                tally.refused_keys.update(dict.fromkeys(each.refused, code))
             else:
-                self._tally.transactions += 1
-        if settled:
-            self._report("")
+                tally.transactions += 1
+        self._report("")
 
-    def _take_back(self, batch: Batch) -> None:
+    def _take_back(self) -> None:
         """Rows of refused transactions, and duplicates of them, are rejected: they are not attested."""
-        for file, line, key, verdict in batch.rows:
+        for file, line, key, verdict in self._verdicts:
             code = self._tally.refused_keys.get(key)
             if code is None:
                 continue
@@ -332,7 +311,7 @@ class _Run:
         if through is None:
             return None
         tally = self._tally
-        if any(each.error or each.rejected for each in tally.files):
+        if tally.refused or any(each.error or each.rejected for each in tally.files):
             tally.notes.append(
                 f"attested through was not moved to {through}: rows were rejected, so it would not be true"
             )
@@ -350,7 +329,7 @@ class _Run:
         with self._vault.database.write() as connection:
             self._outbox.store(connection, [transaction])
         settled = self._outbox.finish(self._outbox.start([transaction]))
-        self._note(settled)
+        self._note(settled, 0)
         if settled[0].receipt.code:
             tally.notes.append(f"the ledger refused to move attested through: code {settled[0].receipt.code}")
             return None

@@ -245,6 +245,18 @@ class Vault:
         for row in rows:
             yield StoredVersion(*row[:6]), self._open_record(row[0], row[1], row[6])
 
+    def is_staged(self, key: bytes) -> bool:
+        """Whether an upload that was interrupted has yet to submit this record, or a change of it."""
+        # A record's place is tag, month, schema, status, rid; a change's is its key and version.
+        row = self.database.one(
+            "SELECT 1 FROM staged WHERE stage = 1 AND kind = ? AND year IN (SELECT year FROM years) "
+            "AND place > ? AND place < ? AND substr(place, -16) = ? UNION ALL "
+            "SELECT 1 FROM staged WHERE stage = 2 AND kind = ? AND year IN (SELECT year FROM years) "
+            "AND place > ? AND place < ?",
+            (key[3], key[4:21], key[4:21] + b"\xff" * 20, key[21:], key[3], key, key + b"\xff" * 5),
+        )
+        return row is not None
+
     def open_red_letters(self, prefix: bytes) -> list[bytes]:
         """Keys of the red letters below a key prefix whose originals were not found yet."""
         rows = self.database.all(
