@@ -392,7 +392,7 @@ FAULTS = [
     cut("malformed", "fields too many", put(RECORDS, 0, FIELDS)(lambda rows: [*rows, []])),
     cut("malformed", "fields as a map", put(RECORDS, 0, FIELDS, 0)({})),
     cut("malformed", "some fields opened", put(RECORDS, 0, OPENED)(b"")),
-    cut("malformed", "status 6", value_part(0, 0, 6)),
+    cut("malformed", "status 7", value_part(0, 0, 7)),
     cut("malformed", "version 0", value_part(0, 1, 0)),
     noted("malformed", "four co-signatures", lambda: WORLD.note(signers=(0, 1, 2, 3))),
     # not_canonical

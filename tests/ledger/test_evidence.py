@@ -17,8 +17,9 @@ from world import (
 )
 
 from taxledger.ledger import canonical, limits
+from taxledger.ledger.assemble import assemble
 from taxledger.ledger.errors import LimitError, UnavailableError
-from taxledger.ledger.evidence import Evidence, assemble, decode_evidence, encode_evidence
+from taxledger.ledger.evidence import Evidence, decode_evidence, encode_evidence
 from taxledger.ledger.query import Query
 from taxledger.ledger.records import RecordValue, Status
 
@@ -40,7 +41,7 @@ def build(query: Query = QUERY, **changes: Any) -> bytes:
         "schema_document": WORLD.schema_document,
         "opener": WORLD.open_records,
     }
-    return assemble(query, **{**arguments, **changes})
+    return encode_evidence(assemble(query, **{**arguments, **changes}))
 
 
 @pytest.mark.parametrize(

@@ -317,7 +317,7 @@ def test_map_values_are_canonical(
     "value",
     [
         [0, 1, 1, bytes(32), None, 1],
-        [6, 1, 1, bytes(32), None, 1],
+        [7, 1, 1, bytes(32), None, 1],
         [True, 1, 1, bytes(32), None, 1],
         [1, 0, 1, bytes(32), None, 1],
         [1, 2**32, 1, bytes(32), None, 1],

@@ -79,7 +79,7 @@ def revoke(*rids: int, version: int = 1, kind: int = INVOICE) -> bytes:
 
 
 def test_the_list_is_the_protocols():
-    assert [rule.code for rule in RULES] == list(range(3, 19))
+    assert [rule.code for rule in RULES] == list(range(3, 35))
     assert RESULT_NAMES == {
         0: "ok",
         1: "payload_malformed",
@@ -100,6 +100,22 @@ def test_the_list_is_the_protocols():
         16: "not_validator",
         17: "change_invalid",
         18: "change_pending",
+        19: "consent_exists",
+        20: "consent_terms_invalid",
+        21: "consent_unknown",
+        22: "not_custodian",
+        23: "preimage_invalid",
+        24: "consent_state_invalid",
+        25: "consent_paused",
+        26: "consent_revoked",
+        27: "consent_superseded",
+        28: "consent_early",
+        29: "consent_expired",
+        30: "consent_used_up",
+        31: "use_out_of_order",
+        32: "use_unknown",
+        33: "use_closed",
+        34: "data_erased_repeated",
     }
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from taxledger.ledger import canonical, merkle
+from taxledger.ledger.assemble import assemble
 from taxledger.ledger.checkpoint import (
     Checkpoint,
     cosign,
@@ -23,7 +24,7 @@ from taxledger.ledger.checkpoint import (
     sign_checkpoint,
 )
 from taxledger.ledger.crypto import Signer, TagSigner
-from taxledger.ledger.evidence import assemble
+from taxledger.ledger.evidence import encode_evidence
 from taxledger.ledger.hashing import log_leaf, sha256
 from taxledger.ledger.header import Header, encode_header
 from taxledger.ledger.members import Member, encode_member
@@ -304,15 +305,17 @@ class World:
             for kind in query.kinds
             for year in query.years
         }
-        return assemble(
-            query,
-            view=self.view,
-            checkpoint=self.note(**note),
-            header=self.leaves[-1],
-            inclusion=self.inclusion(),
-            sigmas=sigmas,
-            schema_document=self.schema_document,
-            opener=self.open_records,
+        return encode_evidence(
+            assemble(
+                query,
+                view=self.view,
+                checkpoint=self.note(**note),
+                header=self.leaves[-1],
+                inclusion=self.inclusion(),
+                sigmas=sigmas,
+                schema_document=self.schema_document,
+                opener=self.open_records,
+            )
         )
 
     def verify(self, data: bytes, query: Query, **changes: Any) -> Answer:

@@ -17,12 +17,22 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from taxledger.ledger import canonical
+from taxledger.ledger.consentoperations import (
+    ConsentChange,
+    ConsentGrant,
+    ConsentRevoke,
+    ConsentUse,
+    ConsentUseClose,
+)
+from taxledger.ledger.consentstate import UseState, consent_id
 from taxledger.ledger.errors import FormatError, check
 from taxledger.ledger.operations import (
     ENTRY_BYTES,
     Amend,
     Approve,
     Attest,
+    DataErased,
+    Erase,
     Operation,
     Propose,
     Revoke,
@@ -38,6 +48,15 @@ EVENT_TYPES = {
     "taxledger.record.attested": "a transaction attested records, or moved *attested through* forward",
     "taxledger.record.amended": "a record has a new version",
     "taxledger.record.revoked": "a record was attested in error",
+    "taxledger.record.erased": "a record's custodian destroyed its fields and secret",
+    "taxledger.data.erased": "a recipient destroyed what was disclosed to it",
+    "taxledger.consent.granted": "a custodian put a consent on the ledger",
+    "taxledger.consent.paused": "a consent is paused",
+    "taxledger.consent.resumed": "a paused consent goes on",
+    "taxledger.consent.revoked": "a consent has ended",
+    "taxledger.consent.superseded": "another consent has taken its place",
+    "taxledger.consent.used": "a disclosure under a consent begins",
+    "taxledger.consent.use_closed": "a disclosure has ended",
     "taxledger.tag_key.published": "an issuer's tag key for a year is on the ledger",
     "taxledger.member.proposed": "a validator proposed to add or change a member",
     "taxledger.parameter.proposed": "a validator proposed another value of a parameter",
@@ -159,6 +178,19 @@ def _of_operation(member: int, operation: Operation) -> Iterator[tuple[str, str,
                         operation.kind, revoked.version, Status.REVOKED, revoked.reason, revoked.reason_digest
                     ),
                 )
+        case Erase():
+            for erased in operation.changes:
+                yield (
+                    "taxledger.record.erased",
+                    erased.key.hex(),
+                    _change(
+                        operation.kind, erased.version, Status.ERASED, erased.reason, erased.reason_digest
+                    ),
+                )
+        case DataErased():
+            yield "taxledger.data.erased", operation.digest.hex(), {"count": operation.count}
+        case ConsentGrant() | ConsentChange() | ConsentRevoke() | ConsentUse() | ConsentUseClose():
+            yield from _of_consent(member, operation)
         case TagKey():
             yield "taxledger.tag_key.published", f"{member}/{operation.year}", {"year": operation.year}
         case Propose():
@@ -167,6 +199,37 @@ def _of_operation(member: int, operation: Operation) -> Iterator[tuple[str, str,
             yield _PROPOSED[what], str(name), {"change": what}
         case Approve():
             yield "taxledger.proposal.approved", operation.proposal.hex(), {}
+
+
+def _of_consent(
+    member: int, operation: ConsentGrant | ConsentChange | ConsentRevoke | ConsentUse | ConsentUseClose
+) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    match operation:
+        case ConsentGrant():
+            if operation.former is not None:
+                yield "taxledger.consent.superseded", operation.former.hex(), {}
+            data = {
+                "not_before": operation.not_before,
+                "not_after": operation.not_after,
+                "max_uses": operation.max_uses,
+            }
+            yield "taxledger.consent.granted", consent_id(member, operation.digest).hex(), data
+        case ConsentChange():
+            name = "resumed" if operation.resume else "paused"
+            yield f"taxledger.consent.{name}", operation.consent.hex(), {}
+        case ConsentRevoke():
+            by_preimage = operation.preimage is not None
+            yield "taxledger.consent.revoked", operation.consent.hex(), {"by_preimage": by_preimage}
+        case ConsentUse():
+            data = {"use": operation.sequence, "count": operation.count}
+            yield "taxledger.consent.used", operation.consent.hex(), data
+        case ConsentUseClose():
+            outcome = UseState(operation.outcome).name.lower()
+            yield (
+                "taxledger.consent.use_closed",
+                operation.consent.hex(),
+                {"use": operation.sequence, "outcome": outcome, "count": operation.count},
+            )
 
 
 def _change(kind: int, version: int, status: int, reason: int, digest: bytes | None) -> dict[str, Any]:

@@ -140,7 +140,7 @@ class RecordChange:
     """One step in a record's history.
 
     Attributes:
-        operation: ``attest``, ``amend`` or ``revoke``.
+        operation: ``attest``, ``amend``, ``revoke`` or ``erase``.
         version: the version this step made, from 1; ``status`` its status (docs/protocol.md §5).
         member: who signed it; ``transaction`` the id, ``height`` and ``time_ms`` of its block.
         reason: 1–5 (docs/protocol.md §3), None for attest; ``reason_digest`` 32 bytes or None.

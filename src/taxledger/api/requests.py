@@ -34,7 +34,7 @@ __all__ = [
     "problems",
 ]
 
-_KEY_LENGTHS = {1: 37, 6: 3, 7: 17, 8: 3, 9: 4, 10: 5, 11: 17}
+_KEY_LENGTHS = {1: 37, 2: 17, 3: 33, 4: 21, 6: 3, 7: 17, 8: 3, 9: 4, 10: 5, 11: 17, 12: 19}
 """Length of a state key by its first byte (docs/protocol.md §6)."""
 
 _HEX = re.compile(r"[0-9a-f]{2,80}")

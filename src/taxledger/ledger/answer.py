@@ -24,7 +24,7 @@ from taxledger.ledger.records import Status, tag_of
 from taxledger.ledger.schemas import Schema, Value, decode_schema, is_date, kind_name
 from taxledger.ledger.statekeys import attested_through_key, split_record_key
 
-__all__ = ["Answer", "AnsweredRecord", "show_evidence", "totals"]
+__all__ = ["Answer", "AnsweredRecord", "show_decoded", "show_evidence", "totals"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,8 @@ class AnsweredRecord:
         key: its key in the state map, 37 bytes.
         height: of the block that wrote this version.
         schema: what its fields mean.
-        values: one per field of the schema, None where absent; None as a whole for an erased record.
+        values: one per field of the schema, None where absent or closed; None as a whole for an erased record.
+        opened: positions of the fields that were opened; None where all were.
     """
 
     kind: int
@@ -52,6 +53,21 @@ class AnsweredRecord:
     height: int
     schema: Schema
     values: Sequence[Value] | None
+    opened: tuple[int, ...] | None = None
+
+    @property
+    def closed(self) -> tuple[str, ...]:
+        """Names of the fields that stay digests."""
+        if self.opened is None:
+            return ()
+        return tuple(each.name for at, each in enumerate(self.schema.fields) if at not in self.opened)
+
+    @property
+    def file_row(self) -> Sequence[Value] | None:
+        """The values as the evidence holds them: of the opened fields only."""
+        if self.values is None or self.opened is None:
+            return self.values
+        return [self.values[position] for position in self.opened]
 
     @property
     def period(self) -> str:
@@ -76,6 +92,7 @@ class AnsweredRecord:
             "height": self.height,
             "schema": self.schema.number,
             "fields": self.fields,
+            **({"closed": list(self.closed)} if self.opened is not None else {}),
         }
 
 
@@ -133,7 +150,7 @@ class Answer:
     @property
     def proof_bytes(self) -> int:
         """What proving costs: the file less every record's fields, secret, map key and map value."""
-        rows = sum(len(canonical.encode(record.values)) for record in self.records)
+        rows = sum(len(canonical.encode(record.file_row)) for record in self.records)
         return self.file_bytes - self.column_bytes - rows
 
     def as_dict(self) -> dict[str, Any]:
@@ -165,6 +182,8 @@ def _totals(records: Iterable[AnsweredRecord]) -> list[dict[str, Any]]:
             for each in record.schema.fields
             if each.type == "money" and each.name not in _TOTAL_COLUMNS
         ]
+        # A sum over amounts of which some were not shown, or in who knows which currency, would be wrong.
+        closed = set(money if {"direction", "currency"} & set(record.closed) else record.closed)
         row = rows.setdefault(
             key,
             {
@@ -178,7 +197,9 @@ def _totals(records: Iterable[AnsweredRecord]) -> list[dict[str, Any]]:
         )
         row["count"] += 1
         for name in money:
-            row[name] = row.get(name, 0) + (values[position[name]] or 0)
+            total = row.get(name, 0)
+            hidden = total is None or name in closed
+            row[name] = None if hidden else total + (values[position[name]] or 0)
     return [rows[key] for key in sorted(rows)]
 
 
@@ -186,8 +207,8 @@ def totals(answer: Answer) -> list[dict[str, Any]]:
     """Counts and sums by kind, direction, status and currency, ascending.
 
     Each is ``{kind, direction, status, currency, count}`` and the sum of every money field in minor units
-    (``net``, ``tax`` and ``gross`` for invoices). A red letter counts with its negative amounts, and the
-    invoice that it reverses still counts.
+    (``net``, ``tax`` and ``gross`` for invoices), None where a record does not show the
+    field. A red letter counts with its negative amounts, and the invoice that it reverses still counts.
     """
     return _totals(answer.records)
 
@@ -255,7 +276,9 @@ def record_order(record: AnsweredRecord) -> tuple[int, int, int, bytes]:
 def column_bytes(evidence: Evidence) -> int:
     """Bytes of all map keys (their ends), map values and secrets."""
     return sum(
-        sum(map(len, group.ends)) + 32 * len(group.secrets) + sum(len(raw) for raw, _value in group.values)
+        sum(map(len, group.ends))
+        + sum(map(len, group.secrets))
+        + sum(len(raw) for raw, _value in group.values)
         for group in evidence.groups
     )
 
@@ -267,7 +290,11 @@ def show_evidence(data: bytes) -> dict[str, Any]:
         VerificationError: ``malformed`` or ``not_canonical``: it can't be read.
         InputError: its header, a schema or a record can't be read.
     """
-    evidence = decode_evidence(data)
+    return show_decoded(decode_evidence(data))
+
+
+def show_decoded(evidence: Evidence) -> dict[str, Any]:
+    """``show_evidence`` of a file that is decoded."""
     query = evidence.query
     schemas = read_schemas(evidence)
     prefixes = record_prefixes(query, {key: tag_of(sigma) for key, sigma in evidence.tags.items()})
@@ -279,8 +306,7 @@ def show_evidence(data: bytes) -> dict[str, Any]:
             schema = schemas.get((kind, value.schema))
             if schema is None:
                 raise FormatError(f"expected the schema {value.schema} of kind {kind} in the file")
-            if row is not None:
-                schema.check_fields(row)
+            opened = None if group.opened is None else group.opened[value.schema].positions
             records.append(
                 AnsweredRecord(
                     kind=kind,
@@ -291,9 +317,27 @@ def show_evidence(data: bytes) -> dict[str, Any]:
                     key=group.prefix + end,
                     height=value.height,
                     schema=schema,
-                    values=row,
+                    values=_unverified_values(schema, opened, row),
+                    opened=opened,
                 )
             )
     records.sort(key=record_order)
     note, header = decode_note(evidence.checkpoint), decode_header(evidence.header)
     return {"verified": False, **_shown(query, note, header, records, read_through(evidence, query))}
+
+
+def _unverified_values(
+    schema: Schema, opened: tuple[int, ...] | None, row: Sequence[Value] | None
+) -> Sequence[Value] | None:
+    if row is None:
+        return None
+    if opened is None:
+        schema.check_fields(row)
+        return row
+    if len(row) != len(opened) or opened[-1:] >= (len(schema.fields),):
+        raise FormatError("expected a value for each opened field of the schema")
+    values: list[Value] = [None] * len(schema.fields)
+    for position, value in zip(opened, row, strict=True):
+        schema.check_value(position, value)
+        values[position] = value
+    return values

@@ -26,7 +26,7 @@ class Call:
 
     Attributes:
         chain_id: 16 bytes.
-        height: of the block.
+        height: of the block; ``time_ms`` its time.
         transaction_id: 32 bytes.
         signer: its active member.
         validators: numbers of those that co-sign this block.
@@ -36,6 +36,7 @@ class Call:
 
     chain_id: bytes
     height: int
+    time_ms: int
     transaction_id: bytes
     signer: Member
     validators: tuple[int, ...]

@@ -3,11 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from taxledger.ledger import canonical, statekeys
 from taxledger.ledger.calls import Call
+from taxledger.ledger.consentoperations import (
+    ConsentChange,
+    ConsentGrant,
+    ConsentRevoke,
+    ConsentUse,
+    ConsentUseClose,
+)
+from taxledger.ledger.consentstate import (
+    ConsentStatus,
+    ConsentValue,
+    UseState,
+    UseValue,
+    consent_id,
+    consent_of,
+    encode_consent_value,
+    encode_use_value,
+    use_of,
+)
 from taxledger.ledger.governance import Proposal, ProposalState, encode_proposal, proposal_of
-from taxledger.ledger.operations import ENTRY_BYTES, Amend, Approve, Attest, Propose, Revoke, TagKey
+from taxledger.ledger.operations import (
+    ENTRY_BYTES,
+    Amend,
+    Approve,
+    Attest,
+    DataErased,
+    Erase,
+    Propose,
+    Revoke,
+    TagKey,
+)
 from taxledger.ledger.policy import quorum
 from taxledger.ledger.records import RecordValue, Status, encode_record_value, record_value_parts
 
@@ -59,19 +88,19 @@ def _amend_writes(call: Call) -> Writes:
 
 def _revoke_writes(call: Call) -> Writes:
     """Only status and height change: the commitment names its version, and has to go on verifying."""
-    revoke: Revoke = call.operation
+    return _status_writes(call, Status.REVOKED)
+
+
+def _erase_writes(call: Call) -> Writes:
+    """The commitment stays: without the record's secret it tells nothing, and old evidence goes on verifying."""
+    return _status_writes(call, Status.ERASED)
+
+
+def _status_writes(call: Call, status: Status) -> Writes:
+    operation: Revoke | Erase = call.operation
     return {
-        change.key: encode_record_value(
-            RecordValue(
-                status=Status.REVOKED,
-                version=record.version,
-                schema=record.schema,
-                commitment=record.commitment,
-                fingerprint=record.fingerprint,
-                height=call.height,
-            )
-        )
-        for change, record in zip(revoke.changes, call.records(), strict=True)
+        change.key: encode_record_value(replace(record, status=status, height=call.height))
+        for change, record in zip(operation.changes, call.records(), strict=True)
     }
 
 
@@ -115,6 +144,83 @@ def _approved(call: Call, proposal: Proposal) -> Writes:
     return {statekeys.proposal_key(proposal.id): encode_proposal(written)}
 
 
+# --- consents ---------------------------------------------------------------------------------
+
+
+def _consent_writes(call: Call, consent: bytes, **changes: int) -> Writes:
+    present = consent_of(call.state, consent)
+    if present is None:  # rule 21 has found it
+        return {}
+    return {statekeys.consent_key(consent): encode_consent_value(replace(present, **changes))}  # type: ignore[arg-type]
+
+
+def _grant_writes(call: Call) -> Writes:
+    grant: ConsentGrant = call.operation
+    consent = consent_id(call.signer.number, grant.digest)
+    value = ConsentValue(
+        status=ConsentStatus.ACTIVE,
+        digest=grant.digest,
+        custodian=call.signer.number,
+        not_before=grant.not_before,
+        not_after=grant.not_after,
+        max_uses=grant.max_uses,
+        uses=0,
+        revoke_hash=grant.revoke_hash,
+    )
+    writes: Writes = {
+        statekeys.consent_key(consent): encode_consent_value(value),
+        statekeys.holder_key(grant.holder, consent): canonical.encode([call.height]),
+    }
+    if grant.former is not None:
+        writes.update(_consent_writes(call, grant.former, status=ConsentStatus.SUPERSEDED))
+    return writes
+
+
+def _change_writes(call: Call) -> Writes:
+    change: ConsentChange = call.operation
+    status = ConsentStatus.ACTIVE if change.resume else ConsentStatus.PAUSED
+    return _consent_writes(call, change.consent, status=status)
+
+
+def _consent_revoke_writes(call: Call) -> Writes:
+    return _consent_writes(call, call.operation.consent, status=ConsentStatus.REVOKED)
+
+
+def _use_writes(call: Call) -> Writes:
+    use: ConsentUse = call.operation
+    value = UseValue(
+        state=UseState.OPEN,
+        planned_digest=use.digest,
+        planned_count=use.count,
+        opened_height=call.height,
+    )
+    return {
+        statekeys.use_key(use.consent, use.sequence): encode_use_value(value),
+        **_consent_writes(call, use.consent, uses=use.sequence),
+    }
+
+
+def _use_close_writes(call: Call) -> Writes:
+    close: ConsentUseClose = call.operation
+    use = use_of(call.state, close.consent, close.sequence)
+    if use is None:  # rule 32 has found it
+        return {}
+    closed = replace(
+        use,
+        state=UseState(close.outcome),
+        digest=close.digest,
+        count=close.count,
+        closed_height=call.height,
+    )
+    return {statekeys.use_key(close.consent, close.sequence): encode_use_value(closed)}
+
+
+def _data_erased_writes(call: Call) -> Writes:
+    erased: DataErased = call.operation
+    key = statekeys.data_erased_key(call.signer.number, erased.digest)
+    return {key: canonical.encode([erased.digest, erased.count, call.height])}
+
+
 _EFFECTS: dict[type, Callable[[Call], Writes]] = {
     Attest: _attest_writes,
     Amend: _amend_writes,
@@ -122,4 +228,11 @@ _EFFECTS: dict[type, Callable[[Call], Writes]] = {
     TagKey: _tag_key_writes,
     Propose: _propose_writes,
     Approve: _approve_writes,
+    Erase: _erase_writes,
+    ConsentGrant: _grant_writes,
+    ConsentChange: _change_writes,
+    ConsentRevoke: _consent_revoke_writes,
+    ConsentUse: _use_writes,
+    ConsentUseClose: _use_close_writes,
+    DataErased: _data_erased_writes,
 }

@@ -1,20 +1,21 @@
 """Evidence: one self-contained file that proves the answer to a query (docs/protocol.md §10).
 
-This module knows its shape and how it is put together; ``verify.py`` decides whether to believe it.
+This module knows its shape, ``assemble.py`` how it is put together; ``verify.py`` decides whether to believe it.
 
 Invariants:
 
 * ``encode_evidence(decode_evidence(data)) == data``.
 * Records are columns (all key ends, all map values, all secrets), so that framing costs next to nothing.
-* ``assemble`` reads one view of the map: key, value and proof are of the same state.
+* A *frame* is evidence without secrets and fields: those come in parts (``parts.py``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any
 
 from taxledger.ledger import canonical, limits
 from taxledger.ledger.errors import (
@@ -22,35 +23,43 @@ from taxledger.ledger.errors import (
     FormatError,
     InputError,
     LimitError,
-    UnavailableError,
     VerificationError,
 )
-from taxledger.ledger.query import Query, record_prefixes, single_keys
-from taxledger.ledger.records import (
-    RecordValue,
-    Status,
-    decode_record_value,
-    decode_record_values,
-    tag_of,
-)
-from taxledger.ledger.schemas import Value, is_date
-from taxledger.ledger.statekeys import RECORD_KEY_BYTES, schema_key, tag_key_key
+from taxledger.ledger.query import Query
+from taxledger.ledger.records import RecordValue, decode_record_values
+from taxledger.ledger.schemas import is_date
+from taxledger.ledger.statekeys import RECORD_KEY_BYTES
 
 __all__ = [
     "Evidence",
-    "Opener",
+    "Opening",
     "RecordGroup",
-    "assemble",
+    "check_rows",
+    "cut_secrets",
     "decode_evidence",
+    "decode_frame",
+    "decoding",
     "encode_evidence",
+    "encode_frame",
 ]
 
-Opened = tuple[bytes, Sequence[Value]]
-Opener = Callable[[list[tuple[bytes, RecordValue]]], Sequence[Opened | None]]
-"""For (map key, value) pairs: record secret (32 bytes) and row of each, None where the custodian has none."""
 
-NO_SECRET = bytes(32)
-"""Stands where an erased record has no secret any more."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """Which fields of a schema are opened; the others stay digests.
+
+    Attributes:
+        fields: how many the schema has.
+        positions: of the opened ones, ascending; maybe none.
+    """
+
+    fields: int
+    positions: tuple[int, ...]
+
+    @property
+    def secret_bytes(self) -> int:
+        """Of one record's salts and digests: ``salt16`` of each opened field, then ``digest32`` of each other."""
+        return 16 * len(self.positions) + 32 * (self.fields - len(self.positions))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,15 +70,33 @@ class RecordGroup:
         prefix: 20 or 21 bytes.
         ends: the rest of every map key.
         values: every map value, as bytes and decoded.
-        secrets: 32 bytes each.
-        rows: field values in schema order, None for an erased record.
+        opened: None where all fields are open, else schema -> what is opened of it.
+        secrets: 32 bytes each; of records that are opened in part, see ``Opening.secret_bytes``. All zeros for
+            an erased record. Empty in a frame, as ``rows``.
+        rows: values of the opened fields in schema order, None for an erased record.
     """
 
     prefix: bytes
     ends: tuple[bytes, ...]
     values: tuple[tuple[bytes, RecordValue], ...]
+    opened: Mapping[int, Opening] | None
     secrets: tuple[bytes, ...]
     rows: tuple[Sequence[Any] | None, ...]
+
+    def secret_sizes(self) -> list[int]:
+        """Bytes of every record's secret.
+
+        Raises:
+            FormatError: a record of a schema that ``opened`` does not name.
+        """
+        if self.opened is None:
+            return [32] * len(self.ends)
+        sizes = {schema: each.secret_bytes for schema, each in self.opened.items()}
+        _shape(
+            sizes.keys() == {value.schema for _raw, value in self.values},
+            "exactly the schemas of the records",
+        )
+        return [sizes[value.schema] for _raw, value in self.values]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,9 +129,16 @@ class Evidence:
 # --- bytes ----------------------------------------------------------------------------------
 
 
-def _group_as_list(group: RecordGroup) -> list[Any]:
+def _opened_as_list(opened: Mapping[int, Opening] | None) -> list[Any] | None:
+    if opened is None:
+        return None
+    return [[schema, each.fields, each.positions] for schema, each in opened.items()]
+
+
+def _group_as_list(group: RecordGroup, *, framed: bool) -> list[Any]:
     values = b"".join([raw for raw, _value in group.values])
-    return [group.prefix, b"".join(group.ends), values, None, b"".join(group.secrets), list(group.rows)]
+    shown = [group.prefix, b"".join(group.ends), values, _opened_as_list(group.opened)]
+    return [*shown, None, None] if framed else [*shown, b"".join(group.secrets), list(group.rows)]
 
 
 def encode_evidence(evidence: Evidence) -> bytes:
@@ -113,10 +147,19 @@ def encode_evidence(evidence: Evidence) -> bytes:
     Raises:
         LimitError: larger than a verifier would read.
     """
+    return _encode(evidence, framed=False)
+
+
+def encode_frame(evidence: Evidence) -> bytes:
+    """The file without secrets and fields of records. Raises LimitError as ``encode_evidence``."""
+    return _encode(evidence, framed=True)
+
+
+def _encode(evidence: Evidence, *, framed: bool) -> bytes:
     data = canonical.encode(
         [
             1,
-            "evidence",
+            "frame" if framed else "evidence",
             evidence.query.as_list(),
             evidence.checkpoint,
             evidence.header,
@@ -124,7 +167,7 @@ def encode_evidence(evidence: Evidence) -> bytes:
             [[key, value] for key, value in evidence.entries.items()],
             evidence.schemas,
             [[kind, year, sigma] for (kind, year), sigma in evidence.tags.items()],
-            [_group_as_list(group) for group in evidence.groups],
+            [_group_as_list(group, framed=framed) for group in evidence.groups],
             evidence.proof,
         ]
     )
@@ -212,34 +255,72 @@ def _decode_tags(value: Any) -> dict[tuple[int, int], bytes]:
     return found
 
 
-def _decode_group(value: Any) -> RecordGroup:
+def _decode_opened(value: Any) -> dict[int, Opening] | None:
+    if value is None:
+        return None
+    found: dict[int, Opening] = {}
+    in_order: list[int] = []
+    for item in _array(value, None, "opened"):
+        schema, fields, positions = _array(item, 3, "opened fields of a schema")
+        _shape(type(schema) is int and 1 <= schema <= 255, "a schema 1 to 255")
+        _shape(type(fields) is int and 1 <= fields <= limits.fields_max, "a number of fields")
+        for position in _array(positions, None, "positions"):
+            _shape(type(position) is int and 0 <= position < fields, "positions of fields")
+        _ascending(positions, "positions")
+        found[schema] = Opening(fields=fields, positions=tuple(positions))
+        in_order.append(schema)
+    _ascending(in_order, "schemas of opened fields")
+    return found
+
+
+def _decode_group(value: Any, *, framed: bool) -> RecordGroup:
     prefix, ends, values, opened, secrets, rows = _array(value, 6, "record group")
     _shape(type(prefix) is bytes and len(prefix) in (20, 21) and prefix[0] == 1, "a record prefix")
-    _shape(opened is None, "every field opened (nil)")
     cut_ends = _cut(ends, RECORD_KEY_BYTES - len(prefix), "key ends")
     n = len(cut_ends)
     _shape(1 <= n <= limits.evidence_records_max, f"1 to {limits.evidence_records_max} records in a group")
-    cut_secrets = _cut(secrets, 32, "secrets")
-    _shape(len(cut_secrets) == n, f"{n} secrets")
-    for row in _array(rows, n, "fields"):
-        _shape(row is None or type(row) is list, "each record's fields as an array or nil")
     _shape(type(values) is bytes, "map values as bytes")
-    return RecordGroup(
+    group = RecordGroup(
         prefix=prefix,
         ends=cut_ends,
         values=tuple(decode_record_values(values, n)),
-        secrets=cut_secrets,
-        rows=tuple(rows),
+        opened=_decode_opened(opened),
+        secrets=(),
+        rows=(),
     )
+    sizes = group.secret_sizes()
+    if framed:
+        _shape(secrets is None and rows is None, "neither secrets nor fields in a frame")
+        return group
+    _shape(opened is None, "every field opened (nil): only a frame says otherwise")
+    return replace(group, secrets=cut_secrets(secrets, sizes), rows=check_rows(rows, n))
 
 
-def _decode(data: bytes) -> Evidence:
+def cut_secrets(joined: Any, sizes: Sequence[int]) -> tuple[bytes, ...]:
+    """Joined secrets, each of its size. Raises FormatError."""
+    _shape(type(joined) is bytes and len(joined) == sum(sizes), f"{len(sizes)} secrets")
+    found, at = [], 0
+    for size in sizes:
+        found.append(joined[at : at + size])
+        at += size
+    return tuple(found)
+
+
+def check_rows(rows: Any, n: int) -> tuple[list[Any] | None, ...]:
+    """``n`` rows of fields. Raises FormatError."""
+    for row in _array(rows, n, "fields"):
+        _shape(row is None or type(row) is list, "each record's fields as an array or nil")
+    return tuple(rows)
+
+
+def _decode(data: bytes, *, framed: bool) -> Evidence:
     items = canonical.decode(
         data, bytes_max=limits.evidence_bytes_max, containers_max=limits.evidence_containers_max
     )
     version, name, query, checkpoint, header, inclusion, *rest = _array(items, 11, "evidence")
     entries, schemas, tags, records, proof = rest
-    _shape(type(version) is int and version == 1 and name == "evidence", "evidence of version 1")
+    expected = "frame" if framed else "evidence"
+    _shape(type(version) is int and version == 1 and name == expected, f"{expected} of version 1")
     for item in (checkpoint, header, proof):
         _shape(type(item) is bytes, "checkpoint, header and proof as bytes")
     decoded = Evidence(
@@ -250,7 +331,7 @@ def _decode(data: bytes) -> Evidence:
         entries=_decode_entries(entries),
         schemas=_bins(schemas, "schemas"),
         tags=_decode_tags(tags),
-        groups=tuple(_decode_group(group) for group in _array(records, None, "records")),
+        groups=tuple(_decode_group(group, framed=framed) for group in _array(records, None, "records")),
         proof=proof,
     )
     _shape(
@@ -269,124 +350,22 @@ def decode_evidence(data: bytes) -> Evidence:
     Raises:
         VerificationError: ``malformed`` or ``not_canonical``.
     """
+    with decoding():
+        return _decode(data, framed=False)
+
+
+def decode_frame(data: bytes) -> Evidence:
+    """The content of a frame; errors as ``decode_evidence``."""
+    with decoding():
+        return _decode(data, framed=True)
+
+
+@contextmanager
+def decoding() -> Iterator[None]:
+    """What can't be read as the two codes of a verifier that say so."""
     try:
-        return _decode(data)
+        yield
     except EncodingError as error:
         raise VerificationError("not_canonical", str(error)) from error
     except InputError as error:
         raise VerificationError("malformed", str(error)) from error
-
-
-# --- building -------------------------------------------------------------------------------
-
-
-class ProvenEntries(Protocol):
-    """A proof and what it proves: every prefix asked with the pairs below it."""
-
-    @property
-    def proof(self) -> bytes: ...
-
-    @property
-    def entries(self) -> Mapping[bytes, Sequence[tuple[bytes, bytes]]]: ...
-
-
-class ProvingMap(Protocol):
-    """What ``assemble`` needs of a view of the state map; ``statemap.MapView`` is one."""
-
-    def get(self, key: bytes) -> bytes | None: ...
-
-    def prove(self, prefixes: Sequence[bytes]) -> ProvenEntries: ...
-
-
-def _open(
-    pairs: list[tuple[bytes, RecordValue]], opener: Opener
-) -> list[tuple[bytes, Sequence[Value] | None]]:
-    """(secret, row) of every record; erased ones are not asked for."""
-    asked = [pair for pair in pairs if pair[1].status is not Status.ERASED]
-    answers = iter(opener(asked) if asked else ())
-    opened: list[tuple[bytes, Sequence[Value] | None]] = []
-    for key, value in pairs:
-        if value.status is Status.ERASED:
-            opened.append((NO_SECRET, None))
-            continue
-        answer = next(answers, None)
-        if answer is None:
-            raise UnavailableError(f"no secret for record {key.hex()} version {value.version}")
-        opened.append((answer[0], list(answer[1])))
-    return opened
-
-
-def assemble(
-    query: Query,
-    *,
-    view: ProvingMap,
-    checkpoint: bytes,
-    header: bytes,
-    inclusion: Sequence[bytes],
-    sigmas: Mapping[tuple[int, int], bytes],
-    schema_document: Callable[[int, int], bytes],
-    opener: Opener,
-) -> bytes:
-    """The evidence for a query.
-
-    Args:
-        query: what was asked.
-        view: the state map as the header's ``state_root`` has it.
-        checkpoint: a note with one log line and exactly q co-signatures.
-        header: the header leaf, the last of the checkpoint's log.
-        inclusion: its audit path.
-        sigmas: (kind, year) -> σ; years without a tag key may be missing and are ignored if there.
-        schema_document: (kind, schema) -> document.
-        opener: gives secret and fields of records.
-
-    Raises:
-        UnavailableError: a σ of a year with a tag key is missing, or a record can't be opened.
-        LimitError: more records or bytes than a verifier would read.
-    """
-    tags: dict[tuple[int, int], bytes] = {}
-    keyed = [year for year in query.years if view.get(tag_key_key(query.issuer, year)) is not None]
-    for kind in query.kinds:
-        for year in keyed:
-            if (kind, year) not in sigmas:
-                raise UnavailableError(f"no tag signature for kind {kind} of {year}")
-            tags[kind, year] = sigmas[kind, year]
-    prefixes = record_prefixes(query, {key: tag_of(sigma) for key, sigma in tags.items()})
-    # The schemas to prove are known only when the records are: the first walk finds them, the second proves.
-    found = view.prove(list(prefixes)).entries if prefixes else {}
-    listed: dict[bytes, list[tuple[bytes, bytes, RecordValue]]] = {}
-    for prefix in prefixes:
-        pairs = [(key, raw, decode_record_value(raw)) for key, raw in found[prefix]]
-        if pairs:
-            listed[prefix] = pairs
-    n = sum(len(pairs) for pairs in listed.values())
-    if n > limits.evidence_records_max:
-        raise LimitError(f"expected at most {limits.evidence_records_max} records in the range, got {n}")
-    named = {(prefix[3], value.schema) for prefix, pairs in listed.items() for _key, _raw, value in pairs}
-    keys = single_keys(query, named)
-    proven = view.prove([*prefixes, *keys])
-    present = {key: value for key in keys for _key, value in proven.entries[key]}
-    opened = iter(_open([(key, value) for pairs in listed.values() for key, _raw, value in pairs], opener))
-    return encode_evidence(
-        Evidence(
-            query=query,
-            checkpoint=checkpoint,
-            header=header,
-            inclusion=tuple(inclusion),
-            entries=present,
-            schemas=tuple(schema_document(*each) for each in sorted(named) if schema_key(*each) in present),
-            tags=tags,
-            groups=tuple(_group(prefix, pairs, opened) for prefix, pairs in listed.items()),
-            proof=proven.proof,
-        )
-    )
-
-
-def _group(prefix: bytes, pairs: list[tuple[bytes, bytes, RecordValue]], opened: Any) -> RecordGroup:
-    here = [next(opened) for _pair in pairs]
-    return RecordGroup(
-        prefix=prefix,
-        ends=tuple(key[len(prefix) :] for key, _raw, _value in pairs),
-        values=tuple((raw, value) for _key, raw, value in pairs),
-        secrets=tuple(secret for secret, _row in here),
-        rows=tuple(row for _secret, row in here),
-    )

@@ -358,6 +358,7 @@ class _Block:
             transaction.payload,
             chain_id=self.tip.chain_id,
             height=self.height,
+            time_ms=time_ms,
             transaction_id=transaction.id,
             signer=signer,
             validators=self.validators,

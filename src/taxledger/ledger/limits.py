@@ -47,6 +47,18 @@ schema_bytes_max = 8_192
 reason_text_bytes_max = 1_024
 integer_max = 2**63 - 1
 
+# --- consents -----------------------------------------------------------------------------
+consent_uses_max = 1_000_000
+consent_lifetime_ms_max = 10 * 366 * 86_400_000
+consent_bytes_max = 16_384
+"""Of an artefact: what the subject signed, with its signature."""
+consent_custodians_max = 16
+consent_predicates_max = 32
+disclosure_part_records_max = 1_000
+"""The consent is looked at again before each part."""
+disclosure_part_bytes_max = 4 * 1024 * 1024
+disclosure_bytes_max = 72 * 1024 * 1024
+
 # --- evidence -----------------------------------------------------------------------------
 evidence_bytes_max = 64 * 1024 * 1024
 evidence_containers_max = 300_000

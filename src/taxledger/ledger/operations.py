@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 from taxledger.ledger import canonical, limits, statekeys
+from taxledger.ledger import consentoperations as consents
 from taxledger.ledger.crypto import TAG_KEY_BYTES
 from taxledger.ledger.errors import FormatError
+from taxledger.ledger.shapes import array, ascending, fixed_bytes, integer, items, optional_bytes
 from taxledger.ledger.tagkeys import TAG_KEY_PROOF_BYTES
 
 __all__ = [
@@ -24,6 +25,8 @@ __all__ = [
     "Approve",
     "Attest",
     "AttestGroup",
+    "DataErased",
+    "Erase",
     "Operation",
     "Propose",
     "Revoke",
@@ -33,6 +36,9 @@ __all__ = [
     "encode_amend",
     "encode_approve",
     "encode_attest",
+    "encode_consent",
+    "encode_data_erased",
+    "encode_erase",
     "encode_propose",
     "encode_revoke",
     "encode_tag_key",
@@ -156,7 +162,27 @@ class Approve:
     proposal: bytes
 
 
-Operation = Attest | Amend | Revoke | TagKey | Propose | Approve
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erase:
+    """Records of one kind whose fields and secrets their custodian destroyed, ascending by key."""
+
+    kind: int
+    changes: tuple[RevokeChange, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataErased:
+    """The signer destroyed what was disclosed to it. ``digest`` (32 bytes, salted) says what, to whom it is opened:
+    the consent is not named, or the ledger would tell its recipient.
+    """
+
+    digest: bytes
+    count: int
+
+
+Operation = (
+    Attest | Amend | Revoke | Erase | TagKey | Propose | Approve | DataErased | consents.ConsentOperation
+)
 
 
 # --- reading --------------------------------------------------------------------------------
@@ -180,50 +206,16 @@ def decode_operation(payload: bytes) -> Operation:
     return read(*value[2:])
 
 
-def _integer(value: Any, low: int, high: int, what: str) -> int:
-    if type(value) is not int or not low <= value <= high:
-        raise FormatError(f"expected {what} {low} to {high}, got {value!r:.40}")
-    return value
-
-
-def _bytes(value: Any, size: int, what: str) -> bytes:
-    if type(value) is not bytes or len(value) != size:
-        raise FormatError(f"expected {what} of {size} bytes, got {type(value).__name__}")
-    return value
-
-
-def _optional(value: Any, size: int, what: str) -> bytes | None:
-    return None if value is None else _bytes(value, size, what)
-
-
-def _array(value: Any, low: int, high: int, what: str) -> list[Any]:
-    if type(value) is not list or not low <= len(value) <= high:
-        raise FormatError(f"expected {low} to {high} {what} in an array")
-    return value
-
-
-def _items(value: Any, length: int, what: str) -> list[Any]:
-    if type(value) is not list or len(value) != length:
-        raise FormatError(f"expected {what} as an array of {length} elements")
-    return value
-
-
-def _ascending(keys: Sequence[Any], what: str) -> None:
-    for left, right in pairwise(keys):
-        if left >= right:
-            raise FormatError(f"expected {what} strictly ascending")
-
-
 def _read_attest(kind: Any, year: Any, through: Any, groups: Any) -> Attest:
-    _integer(kind, 1, 255, "kind")
-    _integer(year, 0, 65_535, "year")
+    integer(kind, 1, 255, "kind")
+    integer(year, 0, 65_535, "year")
     if through is not None and (
         type(through) is not str or not through.isascii() or len(through) > _TEXT_BYTES_MAX
     ):
         raise FormatError("expected through as a short ASCII text or nil")
     least = 1 if through is None else 0
-    read = tuple(_read_group(each) for each in _array(groups, least, limits.attest_groups_max, "groups"))
-    _ascending([(each.tag, each.month, each.schema, each.status) for each in read], "groups")
+    read = tuple(_read_group(each) for each in array(groups, least, limits.attest_groups_max, "groups"))
+    ascending([(each.tag, each.month, each.schema, each.status) for each in read], "groups")
     entries = sum(len(each.entries) for each in read) // ENTRY_BYTES
     if entries > limits.attest_entries_max:
         raise FormatError(f"expected at most {limits.attest_entries_max} entries, got {entries}")
@@ -231,73 +223,78 @@ def _read_attest(kind: Any, year: Any, through: Any, groups: Any) -> Attest:
 
 
 def _read_group(value: Any) -> AttestGroup:
-    tag, month, schema, status, entries = _items(value, 5, "a group")
+    tag, month, schema, status, entries = items(value, 5, "a group")
     if type(entries) is not bytes or not entries or len(entries) % ENTRY_BYTES:
         raise FormatError(f"expected entries as one bin of n × {ENTRY_BYTES} bytes, n at least 1")
-    _ascending([entries[at : at + 16] for at in range(0, len(entries), ENTRY_BYTES)], "the rids of a group")
+    ascending([entries[at : at + 16] for at in range(0, len(entries), ENTRY_BYTES)], "the rids of a group")
     return AttestGroup(
-        tag=_bytes(tag, 16, "a tag"),
-        month=_integer(month, 0, 16, "month"),
-        schema=_integer(schema, 1, 255, "schema"),
-        status=_integer(status, 0, 255, "status"),
+        tag=fixed_bytes(tag, 16, "a tag"),
+        month=integer(month, 0, 16, "month"),
+        schema=integer(schema, 1, 255, "schema"),
+        status=integer(status, 0, 255, "status"),
         entries=entries,
     )
 
 
 def _read_amend(kind: Any, changes: Any) -> Amend:
-    _integer(kind, 1, 255, "kind")
-    read = tuple(_read_amend_change(each) for each in _array(changes, 1, limits.amend_changes_max, "changes"))
-    _ascending([each.key for each in read], "changes")
+    integer(kind, 1, 255, "kind")
+    read = tuple(_read_amend_change(each) for each in array(changes, 1, limits.amend_changes_max, "changes"))
+    ascending([each.key for each in read], "changes")
     return Amend(kind=kind, changes=read)
 
 
 def _read_amend_change(value: Any) -> AmendChange:
-    key, version, status, schema, commitment, fingerprint, reason, digest = _items(value, 8, "a change")
+    key, version, status, schema, commitment, fingerprint, reason, digest = items(value, 8, "a change")
     if fingerprint == _NO_FINGERPRINT:
         raise FormatError("expected nil for no fingerprint, got 16 zero bytes")
     return AmendChange(
-        key=_bytes(key, statekeys.RECORD_KEY_BYTES, "a record key"),
-        version=_integer(version, 1, _VERSION_MAX, "version"),
-        status=_integer(status, 0, 255, "status"),
-        schema=_integer(schema, 1, 255, "schema"),
-        commitment=_bytes(commitment, 32, "a commitment"),
-        fingerprint=_optional(fingerprint, 16, "a fingerprint"),
-        reason=_integer(reason, 1, _REASON_MAX, "reason"),
-        reason_digest=_optional(digest, 32, "a reason digest"),
+        key=fixed_bytes(key, statekeys.RECORD_KEY_BYTES, "a record key"),
+        version=integer(version, 1, _VERSION_MAX, "version"),
+        status=integer(status, 0, 255, "status"),
+        schema=integer(schema, 1, 255, "schema"),
+        commitment=fixed_bytes(commitment, 32, "a commitment"),
+        fingerprint=optional_bytes(fingerprint, 16, "a fingerprint"),
+        reason=integer(reason, 1, _REASON_MAX, "reason"),
+        reason_digest=optional_bytes(digest, 32, "a reason digest"),
     )
 
 
 def _read_revoke(kind: Any, changes: Any) -> Revoke:
-    _integer(kind, 1, 255, "kind")
-    read = tuple(
-        _read_revoke_change(each) for each in _array(changes, 1, limits.amend_changes_max, "changes")
-    )
-    _ascending([each.key for each in read], "changes")
+    integer(kind, 1, 255, "kind")
+    read = tuple(_read_revoke_change(each) for each in array(changes, 1, limits.amend_changes_max, "changes"))
+    ascending([each.key for each in read], "changes")
     return Revoke(kind=kind, changes=read)
 
 
 def _read_revoke_change(value: Any) -> RevokeChange:
-    key, version, reason, digest = _items(value, 4, "a change")
+    key, version, reason, digest = items(value, 4, "a change")
     return RevokeChange(
-        key=_bytes(key, statekeys.RECORD_KEY_BYTES, "a record key"),
-        version=_integer(version, 1, _VERSION_MAX + 1, "version"),
-        reason=_integer(reason, 1, _REASON_MAX, "reason"),
-        reason_digest=_optional(digest, 32, "a reason digest"),
+        key=fixed_bytes(key, statekeys.RECORD_KEY_BYTES, "a record key"),
+        version=integer(version, 1, _VERSION_MAX + 1, "version"),
+        reason=integer(reason, 1, _REASON_MAX, "reason"),
+        reason_digest=optional_bytes(digest, 32, "a reason digest"),
+    )
+
+
+def _read_data_erased(digest: Any, count: Any) -> DataErased:
+    return DataErased(
+        digest=fixed_bytes(digest, 32, "a digest"),
+        count=integer(count, 0, limits.evidence_records_max, "count"),
     )
 
 
 def _read_tag_key(year: Any, modulus: Any, proof: Any) -> TagKey:
     return TagKey(
-        year=_integer(year, 0, 65_535, "year"),
-        modulus=_bytes(modulus, TAG_KEY_BYTES, "a modulus"),
-        proof=_bytes(proof, TAG_KEY_PROOF_BYTES, "a proof"),
+        year=integer(year, 0, 65_535, "year"),
+        modulus=fixed_bytes(modulus, TAG_KEY_BYTES, "a modulus"),
+        proof=fixed_bytes(proof, TAG_KEY_PROOF_BYTES, "a proof"),
     )
 
 
 def _read_propose(change: Any) -> Propose:
     if not _is_ascii(change):
         raise FormatError("expected ASCII texts in a change")
-    return Propose(change=_array(change, 1, 8, "elements of a change"))
+    return Propose(change=array(change, 1, 8, "elements of a change"))
 
 
 def _is_ascii(value: Any) -> bool:
@@ -310,16 +307,19 @@ def _is_ascii(value: Any) -> bool:
 
 
 def _read_approve(proposal: Any) -> Approve:
-    return Approve(proposal=_bytes(proposal, 16, "a proposal"))
+    return Approve(proposal=fixed_bytes(proposal, 16, "a proposal"))
 
 
 _READERS: dict[str, tuple[int, Callable[..., Operation]]] = {
     "attest": (6, _read_attest),
     "amend": (4, _read_amend),
     "revoke": (4, _read_revoke),
+    "erase": (4, lambda kind, changes: Erase(kind=kind, changes=_read_revoke(kind, changes).changes)),
+    "data.erased": (4, _read_data_erased),
     "tag_key": (5, _read_tag_key),
     "member.propose": (3, _read_propose),
     "member.approve": (3, _read_approve),
+    **consents.READERS,
 }
 
 
@@ -364,6 +364,22 @@ def encode_revoke(kind: int, changes: Sequence[RevokeChange]) -> bytes:
     """The payload that revokes records; changes come sorted by key."""
     rows = [[each.key, each.version, each.reason, each.reason_digest] for each in changes]
     return _payload("revoke", kind, rows)
+
+
+def encode_erase(kind: int, changes: Sequence[RevokeChange]) -> bytes:
+    """The payload that says that records are erased; changes come sorted by key."""
+    rows = [[each.key, each.version, each.reason, each.reason_digest] for each in changes]
+    return _payload("erase", kind, rows)
+
+
+def encode_data_erased(digest: bytes, count: int) -> bytes:
+    """The payload by which a recipient says that it destroyed ``count`` records it was shown."""
+    return _payload("data.erased", digest, count)
+
+
+def encode_consent(operation: consents.ConsentOperation) -> bytes:
+    """The payload of any operation about a consent."""
+    return _payload(*consents.as_items(operation))
 
 
 def encode_tag_key(year: int, modulus: bytes, proof: bytes) -> bytes:

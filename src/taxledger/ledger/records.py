@@ -11,7 +11,7 @@ Invariants:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from hashlib import sha256
@@ -22,14 +22,18 @@ from taxledger.ledger.hashing import domain, domain_hash, keyed_hash
 from taxledger.ledger.schemas import ROLE_PARTY, Row, Schema, Value
 
 __all__ = [
+    "ABSENT_DIGEST",
     "SUBJECT_SCHEMES",
     "RecordValue",
     "Status",
     "check_subject",
     "commit",
+    "commit_digests",
     "decode_record_value",
     "decode_record_values",
     "encode_record_value",
+    "field_digest",
+    "field_salt",
     "fingerprint",
     "identity",
     "parse_subject",
@@ -48,7 +52,8 @@ _SALT = domain("salt")
 _FIELD = domain("field")
 _COMMITMENT = domain("commitment")
 _SALT_OF = tuple(_SALT + index.to_bytes(2, "big") for index in range(limits.fields_max))
-_ABSENT = bytes(32)
+ABSENT_DIGEST = bytes(32)
+"""Stands for the digest of a field that is absent."""
 _XOR_36 = bytes(each ^ 0x36 for each in range(256))
 _XOR_5C = bytes(each ^ 0x5C for each in range(256))
 _PAD_36 = b"\x36" * 32
@@ -66,6 +71,8 @@ class Status(IntEnum):
     """Attested in error."""
     ERASED = 5
     """The custodian destroyed fields and secret."""
+    SUPERSEDED = 6
+    """Derived from records of which one has changed since."""
 
 
 # --- subjects -------------------------------------------------------------------------------
@@ -262,7 +269,7 @@ def commit(schema: Schema, chain_id: bytes, key: bytes, version: int, secret: by
     parts = [_COMMITMENT, chain_id, key, version.to_bytes(4, "big")]
     for salt, name, value in zip(_SALT_OF, schema.packed_names, values, strict=False):
         if value is None:
-            parts.append(_ABSENT)
+            parts.append(ABSENT_DIGEST)
             continue
         inner = inner_keyed.copy()
         inner.update(salt)
@@ -270,6 +277,21 @@ def commit(schema: Schema, chain_id: bytes, key: bytes, version: int, secret: by
         outer.update(inner.digest())
         parts.append(sha256(_FIELD + outer.digest()[:16] + name + encode(value)).digest())
     return sha256(b"".join(parts)).digest()
+
+
+def field_salt(secret: bytes, position: int) -> bytes:
+    """``HMAC(record secret, "salt", u16be(position))[:16]``."""
+    return keyed_hash(secret, "salt", position.to_bytes(2, "big"))[:16]
+
+
+def field_digest(salt: bytes, packed_name: bytes, value: Value) -> bytes:
+    """``H("field", salt ‖ msgpack([name, value]))``; ``packed_name`` is that of ``Schema.packed_names``."""
+    return sha256(_FIELD + salt + packed_name + canonical.encode(value)).digest()
+
+
+def commit_digests(chain_id: bytes, key: bytes, version: int, digests: Sequence[bytes]) -> bytes:
+    """The commitment from all its fields' digests: what a verifier does that was shown only some fields."""
+    return sha256(b"".join((_COMMITMENT, chain_id, key, version.to_bytes(4, "big"), *digests))).digest()
 
 
 # --- values in the state map ----------------------------------------------------------------
@@ -280,7 +302,7 @@ class RecordValue:
     """What the state map holds under a record's key.
 
     Attributes:
-        status: 1–5.
+        status: 1–6.
         version: from 1, below 2^32.
         schema: number of the schema of the record's kind.
         commitment: 32 bytes.
@@ -319,7 +341,7 @@ def _record_value(value: object) -> RecordValue:
         raise FormatError("expected a record value of six elements")
     status, version, schema, commitment, mark, height = value
     for number, low, high in (
-        (status, 1, 5),
+        (status, 1, 6),
         (version, 1, 2**32 - 1),
         (schema, 1, 255),
         (height, 0, 2**63 - 1),

@@ -11,10 +11,18 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
-from taxledger.ledger import canonical, statekeys
+from taxledger.ledger import canonical, consentrules, statekeys
 from taxledger.ledger.calls import Call, RuleState
+from taxledger.ledger.consentoperations import (
+    ConsentChange,
+    ConsentGrant,
+    ConsentRevoke,
+    ConsentUse,
+    ConsentUseClose,
+)
 from taxledger.ledger.effects import effects_of
 from taxledger.ledger.errors import FormatError, InputError, VerificationError
 from taxledger.ledger.governance import ProposalState, is_change_valid, pending_proposal, proposal_of
@@ -25,6 +33,8 @@ from taxledger.ledger.operations import (
     Approve,
     Attest,
     AttestGroup,
+    DataErased,
+    Erase,
     Operation,
     Propose,
     Revoke,
@@ -58,7 +68,8 @@ class Refusal(NamedTuple):
 
 
 _REFUSED = Refusal()
-_RECORD_OPERATIONS = (Attest, Amend, Revoke)
+_RECORD_OPERATIONS = (Attest, Amend, Revoke, Erase)
+_CONSENT_OPERATIONS = (ConsentChange, ConsentGrant, ConsentRevoke, ConsentUse, ConsentUseClose)
 
 
 # --- rules 3 to 8: new records ----------------------------------------------------------------
@@ -154,14 +165,16 @@ _AMENDMENTS = (
     (Status.VALID, Status.REVERSED),
     (Status.REVERSED, Status.VOIDED),
     (Status.REVERSED, Status.REVERSED),
+    (Status.VALID, Status.SUPERSEDED),
 )
 _REVOCABLE = (Status.VALID, Status.VOIDED, Status.REVERSED)
+_ERASABLE = (*_REVOCABLE, Status.REVOKED, Status.SUPERSEDED)
 
 
 def _transitions_valid(call: Call) -> Refusal | None:
     for entry, (change, record) in enumerate(zip(call.operation.changes, call.records(), strict=True)):
-        if isinstance(call.operation, Revoke):
-            allowed = record.status in _REVOCABLE
+        if isinstance(call.operation, Revoke | Erase):
+            allowed = record.status in (_REVOCABLE if isinstance(call.operation, Revoke) else _ERASABLE)
         else:
             allowed = (record.status, change.status) in _AMENDMENTS
         if not allowed:
@@ -214,6 +227,18 @@ def _none_pending(call: Call) -> Refusal | None:
     return None if pending_proposal(call.state) is None else _REFUSED
 
 
+# --- rules 19 to 34: consents, erasure -----------------------------------------------------------
+
+
+def _asked(holds: Callable[[Call], bool]) -> Callable[[Call], Refusal | None]:
+    """A rule about the whole transaction, from a question that is answered yes where it holds."""
+
+    def ask(call: Call) -> Refusal | None:
+        return None if holds(call) else _REFUSED
+
+    return ask
+
+
 # --- the list -----------------------------------------------------------------------------------
 
 
@@ -233,9 +258,9 @@ RULES: tuple[Rule, ...] = (
     Rule(6, "record_exists", (Attest,), _records_new),
     Rule(7, "status_invalid", (Attest,), _statuses_valid),
     Rule(8, "through_not_forward", (Attest,), _through_forward),
-    Rule(9, "record_unknown", (Amend, Revoke), _records_known),
-    Rule(10, "version_conflict", (Amend, Revoke), _versions_present),
-    Rule(11, "transition_invalid", (Amend, Revoke), _transitions_valid),
+    Rule(9, "record_unknown", (Amend, Revoke, Erase), _records_known),
+    Rule(10, "version_conflict", (Amend, Revoke, Erase), _versions_present),
+    Rule(11, "transition_invalid", (Amend, Revoke, Erase), _transitions_valid),
     Rule(12, "tag_key_exists", (TagKey,), _tag_key_new),
     Rule(13, "tag_key_invalid", (TagKey,), _tag_key_valid),
     Rule(14, "proposal_unknown", (Approve,), _proposal_open),
@@ -243,6 +268,32 @@ RULES: tuple[Rule, ...] = (
     Rule(16, "not_validator", (Propose, Approve), _signer_validates),
     Rule(17, "change_invalid", (Propose,), _change_valid),
     Rule(18, "change_pending", (Propose,), _none_pending),
+    Rule(19, "consent_exists", (ConsentGrant,), _asked(consentrules.consent_new)),
+    Rule(20, "consent_terms_invalid", (ConsentGrant,), _asked(consentrules.terms_valid)),
+    Rule(21, "consent_unknown", _CONSENT_OPERATIONS, _asked(consentrules.is_known)),
+    Rule(22, "not_custodian", _CONSENT_OPERATIONS, _asked(consentrules.signer_is_custodian)),
+    Rule(23, "preimage_invalid", (ConsentRevoke,), _asked(consentrules.preimage_fits)),
+    Rule(
+        24,
+        "consent_state_invalid",
+        (ConsentChange, ConsentGrant, ConsentRevoke),
+        _asked(consentrules.may_change),
+    ),
+    *(
+        Rule(code, name, (ConsentUse,), _asked(partial(consentrules.not_for, name)))
+        for code, name in (
+            (25, "consent_paused"),
+            (26, "consent_revoked"),
+            (27, "consent_superseded"),
+            (28, "consent_early"),
+            (29, "consent_expired"),
+            (30, "consent_used_up"),
+        )
+    ),
+    Rule(31, "use_out_of_order", (ConsentUse,), _asked(consentrules.sequence_next)),
+    Rule(32, "use_unknown", (ConsentUseClose,), _asked(consentrules.use_known)),
+    Rule(33, "use_closed", (ConsentUseClose,), _asked(consentrules.use_open)),
+    Rule(34, "data_erased_repeated", (DataErased,), _asked(consentrules.erasure_new)),
 )
 
 RESULT_NAMES: dict[int, str] = {
@@ -270,6 +321,7 @@ def execute_payload(
     *,
     chain_id: bytes,
     height: int,
+    time_ms: int,
     transaction_id: bytes,
     signer: Member,
     validators: tuple[int, ...],
@@ -283,6 +335,7 @@ def execute_payload(
     call = Call(
         chain_id=chain_id,
         height=height,
+        time_ms=time_ms,
         transaction_id=transaction_id,
         signer=signer,
         validators=validators,

@@ -257,6 +257,12 @@ class Schema:
         if values[self.position[name]] is None:
             raise FormatError(f"field {name}: expected a value, its period is read from it")
 
+    def check_value(self, position: int, value: Value) -> None:
+        """Raises FormatError unless the value of the field at a position fits; None (absent) does."""
+        each = self.fields[position]
+        if value is not None and not self._fits[position](value):
+            raise FormatError(f"field {each.name}: expected {each.type}, got another value")
+
     def row(self, named: Mapping[str, Value]) -> tuple[Value, ...]:
         """Named values as a row; what is not named is absent.
 

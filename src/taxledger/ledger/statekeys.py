@@ -1,9 +1,11 @@
 """The keys of the state map: every business question is a prefix (docs/protocol.md §6).
 
-    01 issuer2 kind1 tag16 month1 rid16   a record        05 issuer2 fingerprint16   pledges
-    06 member2                            a member        07 name16                  a parameter
-    08 kind1 schema1                      a schema        09 issuer2 kind1           attested through
-    0a issuer2 year2                      a tag key       0b proposal16              a proposal
+    01 issuer2 kind1 tag16 month1 rid16   a record        02 consent16               a consent
+    03 holder16 consent16                 whose it is     04 consent16 sequence4     a use of it
+    05 issuer2 fingerprint16              pledges         06 member2                 a member
+    07 name16                             a parameter     08 kind1 schema1           a schema
+    09 issuer2 kind1                      attested through  0a issuer2 year2         a tag key
+    0b proposal16                         a proposal      0c member2 digest16        data erased
 
 All keys of a namespace have one length, so no key is a prefix of another.
 """
@@ -16,6 +18,9 @@ from taxledger.ledger.hashing import sha256
 __all__ = [
     "RECORD_KEY_BYTES",
     "attested_through_key",
+    "consent_key",
+    "data_erased_key",
+    "holder_key",
     "member_key",
     "month_prefix",
     "parameter_key",
@@ -25,6 +30,8 @@ __all__ = [
     "split_record_key",
     "tag_key_key",
     "tag_prefix",
+    "use_key",
+    "uses_prefix",
 ]
 
 RECORD_KEY_BYTES = 37
@@ -51,6 +58,24 @@ def split_record_key(key: bytes) -> tuple[int, int, bytes, int, bytes]:
     return int.from_bytes(key[1:3], "big"), key[3], key[4:20], key[20], key[21:]
 
 
+def consent_key(consent: bytes) -> bytes:
+    return b"\x02" + consent
+
+
+def holder_key(holder: bytes, consent: bytes = b"") -> bytes:
+    """Key of one consent below its holder; without a consent the prefix of all of them (17 bytes)."""
+    return b"\x03" + holder + consent
+
+
+def uses_prefix(consent: bytes) -> bytes:
+    """All uses of a consent: 17 bytes."""
+    return b"\x04" + consent
+
+
+def use_key(consent: bytes, sequence: int) -> bytes:
+    return uses_prefix(consent) + sequence.to_bytes(4, "big")
+
+
 def member_key(member: int) -> bytes:
     return b"\x06" + member.to_bytes(2, "big")
 
@@ -73,3 +98,8 @@ def tag_key_key(issuer: int, year: int) -> bytes:
 
 def proposal_key(proposal: bytes) -> bytes:
     return b"\x0b" + proposal
+
+
+def data_erased_key(member: int, digest: bytes) -> bytes:
+    """Of the erasure that a member says it has done; ``digest`` is 32 bytes, its first half names it."""
+    return b"\x0c" + member.to_bytes(2, "big") + digest[:16]

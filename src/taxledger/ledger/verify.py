@@ -27,19 +27,37 @@ from taxledger.ledger.canonical import decode
 from taxledger.ledger.checkpoint import SignedCheckpoint, decode_note, parse_origin
 from taxledger.ledger.crypto import verify_tag_signature
 from taxledger.ledger.errors import FormatError, InputError, VerificationError
-from taxledger.ledger.evidence import NO_SECRET, Evidence, RecordGroup, decode_evidence
+from taxledger.ledger.evidence import Evidence, Opening, RecordGroup, decode_evidence
 from taxledger.ledger.hashing import log_leaf, sha256
 from taxledger.ledger.header import Header, decode_header
 from taxledger.ledger.members import Member, decode_member
 from taxledger.ledger.merkle import verify_inclusion
 from taxledger.ledger.policy import Policy, check_origin, verify_signatures
 from taxledger.ledger.query import Query, record_prefixes, single_keys
-from taxledger.ledger.records import RecordValue, Status, commit, record_period, tag_message, tag_of
-from taxledger.ledger.schemas import Row, Schema
+from taxledger.ledger.records import (
+    ABSENT_DIGEST,
+    RecordValue,
+    Status,
+    commit,
+    commit_digests,
+    field_digest,
+    record_period,
+    tag_message,
+    tag_of,
+)
+from taxledger.ledger.schemas import Row, Schema, Value
 from taxledger.ledger.statekeys import member_key, split_record_key, tag_key_key
 from taxledger.ledger.statemap.proof import verify_prefixes
 
-__all__ = ["Answer", "AnsweredRecord", "show_evidence", "totals", "verify_evidence", "verify_header"]
+__all__ = [
+    "Answer",
+    "AnsweredRecord",
+    "show_evidence",
+    "totals",
+    "verify_decoded",
+    "verify_evidence",
+    "verify_header",
+]
 
 
 def verify_evidence(
@@ -50,6 +68,7 @@ def verify_evidence(
     now_ms: int,
     age_ms_max: int,
     engine: str | None = None,
+    height_min: int = 0,
 ) -> Answer:
     """What the evidence says, once everything about it is verified.
 
@@ -60,11 +79,35 @@ def verify_evidence(
         now_ms: the present instant, milliseconds since 1970.
         age_ms_max: how old the oldest co-signature may be, milliseconds.
         engine: the ordering engine that the chain must have, or None for any.
+        height_min: the answer must not be of an earlier block: of one that the caller knows to have changed it.
 
     Raises:
         VerificationError: with the first code of §10's table that fits, ``expected`` and ``got``.
     """
-    evidence = decode_evidence(data)
+    return verify_decoded(
+        decode_evidence(data),
+        policy,
+        query,
+        now_ms=now_ms,
+        age_ms_max=age_ms_max,
+        file_bytes=len(data),
+        engine=engine,
+        height_min=height_min,
+    )
+
+
+def verify_decoded(
+    evidence: Evidence,
+    policy: Policy,
+    query: Query,
+    *,
+    now_ms: int,
+    age_ms_max: int,
+    file_bytes: int,
+    engine: str | None = None,
+    height_min: int = 0,
+) -> Answer:
+    """``verify_evidence`` of a file of ``file_bytes`` bytes that is decoded."""
     note = decode_note(evidence.checkpoint)
     if evidence.query != query:
         raise VerificationError(
@@ -72,6 +115,10 @@ def verify_evidence(
         )
     header = verify_header(evidence.header, policy, note, engine)
     age_ms = verify_signatures(policy, note, now_ms=now_ms, age_ms_max=age_ms_max)
+    if header.height < height_min:
+        raise VerificationError(
+            "checkpoint_stale", "height of the answer", expected=f"{height_min} or more", got=header.height
+        )
     size = note.checkpoint.size
     verify_inclusion(log_leaf(evidence.header), size - 1, size, evidence.inclusion, note.checkpoint.root)
     tags = _verify_tags(evidence, query, header.chain_id)
@@ -87,7 +134,7 @@ def verify_evidence(
         through=read_through(evidence, query),
         issuer=_issuer(evidence, query),
         keyed_years=frozenset(y for y in query.years if tag_key_key(query.issuer, y) in evidence.entries),
-        file_bytes=len(data),
+        file_bytes=file_bytes,
         column_bytes=column_bytes(evidence),
     )
 
@@ -218,11 +265,16 @@ def _verify_group(
         if (row is None) != (value.status is Status.ERASED):
             given = "no fields" if row is None else "fields"
             raise _mismatch(key, "fields", expected=f"as status {value.status.name} has them", got=given)
+        opening = None if group.opened is None else group.opened[value.schema]
+        values: Row | None = None
         if row is None:
-            if secret != NO_SECRET:
-                raise _mismatch(key, "an erased record's secret", expected=NO_SECRET.hex(), got=secret.hex())
-        else:
+            if any(secret):
+                raise _mismatch(key, "an erased record's secret", expected="zeros", got="other bytes")
+        elif opening is None:
             _verify_row(key, schema, chain_id, value, secret, row, asked)
+            values = row
+        else:
+            values = _verify_partly(key, schema, chain_id, value, opening, secret, row, asked)
         # A group that nobody asked for is refused by _verify_map; until then its year is unknown.
         found.append(
             AnsweredRecord(
@@ -234,7 +286,8 @@ def _verify_group(
                 key=key,
                 height=value.height,
                 schema=schema,
-                values=row,
+                values=values,
+                opened=None if opening is None else opening.positions,
             )
         )
     return found
@@ -253,12 +306,65 @@ def _verify_row(
         schema.check_fields(row)
     except FormatError as error:
         raise _mismatch(key, str(error)) from error
+    _verify_period(key, schema, row, asked)
+    _verify_commitment(key, value, commit(schema, chain_id, key, value.version, secret, row))
+
+
+def _verify_period(key: bytes, schema: Schema, row: Row, asked: tuple[int, int] | None) -> None:
     period = record_period(schema, row)
     if asked is not None and period != (asked[1], key[20]):
         raise _mismatch(key, "year and month byte of its period", expected=(asked[1], key[20]), got=period)
-    commitment = commit(schema, chain_id, key, value.version, secret, row)
+
+
+def _verify_commitment(key: bytes, value: RecordValue, commitment: bytes) -> None:
     if commitment != value.commitment:
         raise _mismatch(key, "its commitment", expected=value.commitment.hex(), got=commitment.hex())
+
+
+def _verify_partly(
+    key: bytes,
+    schema: Schema,
+    chain_id: bytes,
+    value: RecordValue,
+    opening: Opening,
+    secret: bytes,
+    row: Row,
+    asked: tuple[int, int] | None,
+) -> Row:
+    """The row with None where a field is closed: the opened fields and the others' digests give the commitment.
+
+    Where the field of the period is closed, year and month are those of tag and key alone.
+    """
+    n, fields = len(opening.positions), len(schema.fields)
+    if opening.fields != fields or len(row) != n:
+        raise _mismatch(key, "fields of its schema, and opened", expected=fields, got=opening.fields)
+    values: list[Value] = [None] * fields
+    digests = [secret[at : at + 32] for at in range(16 * n, len(secret), 32)]
+    for number, (position, each) in enumerate(zip(opening.positions, row, strict=True)):
+        salt = secret[16 * number : 16 * number + 16]
+        if each is None:
+            if any(salt):
+                raise _mismatch(key, "the salt of an absent field", expected="zeros", got="other bytes")
+            digest = ABSENT_DIGEST
+        else:
+            try:
+                schema.check_value(position, each)
+            except FormatError as error:
+                raise _mismatch(key, str(error)) from error
+            digest = field_digest(salt, schema.packed_names[position], each)
+        values[position] = each
+        digests.insert(position, digest)
+    if schema.position[schema.period[1]] in opening.positions:
+        _verify_opened_period(key, schema, values, asked)
+    _verify_commitment(key, value, commit_digests(chain_id, key, value.version, digests))
+    return values
+
+
+def _verify_opened_period(key: bytes, schema: Schema, values: Row, asked: tuple[int, int] | None) -> None:
+    try:
+        _verify_period(key, schema, values, asked)
+    except FormatError as error:
+        raise _mismatch(key, str(error)) from error
 
 
 def _verify_map(

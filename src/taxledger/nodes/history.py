@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from taxledger.api.reader import RecordChange
 from taxledger.ledger import canonical, statekeys
 from taxledger.ledger.errors import FormatError
-from taxledger.ledger.operations import ENTRY_BYTES, Amend, Attest, Revoke, decode_operation
+from taxledger.ledger.operations import ENTRY_BYTES, Amend, Attest, Erase, Revoke, decode_operation
 from taxledger.ledger.records import Status
 from taxledger.ledger.rules import decode_result
 from taxledger.ledger.transaction import decode_transaction
@@ -57,10 +57,12 @@ def _changes_in(state: CertifiedState, height: int, key: bytes, version: int) ->
             for change in operation.changes:
                 if change.key == key:
                     found = ("amend", change.version + 1, change.status, change.reason, change.reason_digest)
-        elif isinstance(operation, Revoke):
+        elif isinstance(operation, Revoke | Erase):
+            erased = isinstance(operation, Erase)
+            what, became = ("erase", Status.ERASED) if erased else ("revoke", Status.REVOKED)
             for each in operation.changes:
                 if each.key == key:
-                    found = ("revoke", each.version, Status.REVOKED, each.reason, each.reason_digest)
+                    found = (what, each.version, became, each.reason, each.reason_digest)
         if found is not None:
             name, version, status, reason, digest = found
             yield RecordChange(

@@ -11,8 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from taxledger.ledger import canonical, statekeys
+from taxledger.ledger.assemble import assemble
 from taxledger.ledger.errors import InputError, LimitError, RefusedError, UnavailableError
-from taxledger.ledger.evidence import assemble
+from taxledger.ledger.evidence import encode_evidence
 from taxledger.ledger.genesis import Genesis
 from taxledger.ledger.hashing import sha256
 from taxledger.ledger.members import member_of
@@ -98,15 +99,17 @@ class Custodian:
         def opener(asked: list[tuple[bytes, RecordValue]]) -> Sequence[tuple[bytes, Sequence[Value]] | None]:
             return vault.open_many([(key, value.version) for key, value in asked])
 
-        return assemble(
-            query,
-            view=state.view,
-            checkpoint=note,
-            header=state.header_leaf,
-            inclusion=state.header_inclusion(),
-            sigmas=sigmas,
-            schema_document=lambda kind, schema: self._document(state, kind, schema),
-            opener=opener,
+        return encode_evidence(
+            assemble(
+                query,
+                view=state.view,
+                checkpoint=note,
+                header=state.header_leaf,
+                inclusion=state.header_inclusion(),
+                sigmas=sigmas,
+                schema_document=lambda kind, schema: self._document(state, kind, schema),
+                opener=opener,
+            )
         )
 
     def _document(self, state: CertifiedState, kind: int, schema: int) -> bytes:

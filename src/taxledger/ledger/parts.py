@@ -1,0 +1,106 @@
+"""Evidence in parts: a frame with all proofs, and parts with the secrets and fields of its records in order.
+
+A large dossier leaves its custodian part by part, and the consent is looked at before each (docs/protocol.md §14).
+
+Invariant: ``join_evidence(*split_evidence(e)) == e``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from taxledger.ledger import canonical, limits
+from taxledger.ledger.errors import FormatError, LimitError
+from taxledger.ledger.evidence import (
+    Evidence,
+    check_rows,
+    cut_secrets,
+    decode_frame,
+    decoding,
+    encode_frame,
+)
+from taxledger.ledger.shapes import items
+
+__all__ = ["join_evidence", "part_records", "split_evidence"]
+
+_Record = tuple[bytes, Any]
+"""Secret and row of one record."""
+
+
+def split_evidence(
+    evidence: Evidence, *, records_max: int = limits.disclosure_part_records_max
+) -> tuple[bytes, list[bytes]]:
+    """(frame, parts), each part with at most ``records_max`` records and ``disclosure_part_bytes_max`` bytes.
+
+    Raises:
+        LimitError: one record alone is larger than a part may be.
+    """
+    records = [
+        (secret, row)
+        for group in evidence.groups
+        for secret, row in zip(group.secrets, group.rows, strict=True)
+    ]
+    parts: list[bytes] = []
+    at = 0
+    while at < len(records):
+        count = min(records_max, len(records) - at)
+        part = _encode_part(len(parts) + 1, records[at : at + count])
+        while len(part) > limits.disclosure_part_bytes_max:
+            if count == 1:
+                raise LimitError(f"expected at most {limits.disclosure_part_bytes_max} bytes in a part")
+            count = (count + 1) // 2
+            part = _encode_part(len(parts) + 1, records[at : at + count])
+        parts.append(part)
+        at += count
+    return encode_frame(evidence), parts
+
+
+def _encode_part(number: int, records: Sequence[_Record]) -> bytes:
+    secrets = b"".join([secret for secret, _row in records])
+    return canonical.encode([1, "part", number, secrets, [row for _secret, row in records]])
+
+
+def _decode_part(data: bytes, number: int) -> tuple[bytes, list[Any]]:
+    value = items(canonical.decode(data, bytes_max=limits.disclosure_part_bytes_max), 5, "a part")
+    version, what, got, secrets, rows = value
+    if type(version) is not int or [version, what] != [1, "part"] or type(got) is not int or got != number:
+        raise FormatError(f"expected part {number}")
+    if type(secrets) is not bytes or type(rows) is not list or not rows:
+        raise FormatError("expected secrets and fields in a part")
+    return secrets, list(check_rows(rows, len(rows)))
+
+
+def part_records(data: bytes, number: int) -> int:
+    """How many records a part holds.
+
+    Raises:
+        VerificationError: ``malformed`` or ``not_canonical``.
+    """
+    with decoding():
+        return len(_decode_part(data, number)[1])
+
+
+def join_evidence(frame: bytes, parts: Sequence[bytes]) -> Evidence:
+    """The evidence of a frame and all its parts, its shape checked and nothing else.
+
+    Raises:
+        VerificationError: ``malformed`` or ``not_canonical``.
+    """
+    evidence = decode_frame(frame)
+    with decoding():
+        secrets, rows = bytearray(), []
+        for number, data in enumerate(parts, start=1):
+            some, more = _decode_part(data, number)
+            secrets += some
+            rows += more
+        sizes = [size for group in evidence.groups for size in group.secret_sizes()]
+        cut = cut_secrets(bytes(secrets), sizes)
+        checked = check_rows(rows, len(sizes))
+    groups, at = [], 0
+    for group in evidence.groups:
+        end = at + len(group.ends)
+        groups.append(replace(group, secrets=cut[at:end], rows=checked[at:end]))
+        at = end
+    return replace(evidence, groups=tuple(groups))

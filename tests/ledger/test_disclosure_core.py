@@ -1,0 +1,182 @@
+"""A disclosure end to end without any node: consent and use in a map, evidence in parts, one verification."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from consentkit import grant_of, make_artefact
+from world import AGE_MS_MAX, INVOICE, NOW_MS, World, ask, invoice
+
+from taxledger.ledger import canonical, statekeys
+from taxledger.ledger.assemble import assemble
+from taxledger.ledger.consent import Artefact, Detail
+from taxledger.ledger.consentscope import opened_fields
+from taxledger.ledger.consentstate import (
+    ConsentStatus,
+    ConsentValue,
+    UseState,
+    UseValue,
+    encode_consent_value,
+    encode_use_value,
+)
+from taxledger.ledger.disclosure import (
+    Disclosed,
+    Disclosure,
+    UseProof,
+    encode_disclosure,
+    use_digest,
+    use_keys,
+    verify_disclosure,
+)
+from taxledger.ledger.errors import VerificationError
+from taxledger.ledger.evidence import encode_evidence
+from taxledger.ledger.parts import join_evidence, split_evidence
+
+SPECS = [invoice(number, f"2024-{1 + number % 12:02}-15") for number in range(25)]
+QUERY = ask()
+
+
+def build(*, fields: tuple[str, ...] | None = None, **changes: Any) -> tuple[World, bytes, Artefact]:
+    """A world that holds records, a consent and a use, and the file of the use."""
+    before = World(specs=SPECS)
+    detail = Detail(kind=INVOICE, from_period="2024-01", to_period="2024-12", fields=fields)
+    artefact = make_artefact(chain_id=before.chain_id, details=(detail,), **changes)
+    sigmas = {(INVOICE, 2024): before.sigma(QUERY.subject, INVOICE, 2024)}
+    evidence = assemble(
+        QUERY,
+        view=before.view,
+        checkpoint=before.note(),
+        header=before.leaves[-1],
+        inclusion=before.inclusion(),
+        sigmas=sigmas,
+        schema_document=before.schema_document,
+        opener=before.open_records,
+        scope=lambda schema: opened_fields(artefact.terms, QUERY, schema),
+    )
+    frame, parts = split_evidence(evidence, records_max=10)
+    assert join_evidence(frame, parts) == evidence
+    salt = bytes(range(32))
+    grant = grant_of(artefact)
+    consent = ConsentValue(
+        status=ConsentStatus.ACTIVE,
+        digest=grant.digest,
+        custodian=1,
+        not_before=grant.not_before,
+        not_after=grant.not_after,
+        max_uses=grant.max_uses,
+        uses=1,
+        revoke_hash=grant.revoke_hash,
+    )
+    use = UseValue(
+        state=UseState.OPEN,
+        planned_digest=use_digest(salt, frame, parts),
+        planned_count=len(SPECS),
+        opened_height=3,
+    )
+    keys = use_keys(artefact, 1, 1)
+    values = [encode_consent_value(consent), canonical.encode([3]), encode_use_value(use)]
+
+    class After(World):
+        def _content(self) -> dict[bytes, bytes]:
+            return {**super()._content(), **dict(zip(keys, values, strict=True))}
+
+    after = After(specs=SPECS, height=4)
+    file = Disclosure(
+        artefact=artefact,
+        custodian=1,
+        sequence=1,
+        salt=salt,
+        frame=frame,
+        parts=tuple(parts),
+        use_proof=UseProof(
+            checkpoint=after.note(),
+            header=after.leaves[-1],
+            inclusion=tuple(after.inclusion()),
+            entries=tuple(values),
+            proof=after.view.prove(keys).proof,
+        ),
+    )
+    return before, encode_disclosure(file), artefact
+
+
+def verify(world: World, data: bytes, **changes: Any) -> Disclosed:
+    arguments: dict[str, Any] = {
+        "recipient": 2,
+        "now_ms": NOW_MS,
+        "age_ms_max": AGE_MS_MAX,
+        "query": QUERY,
+        **changes,
+    }
+    query = arguments.pop("query")
+    return verify_disclosure(data, world.policy, query, **arguments)
+
+
+def test_all_fields() -> None:
+    world, data, artefact = build()
+    said = verify(world, data)
+    assert len(said.answer.records) == 25
+    assert said.consent == artefact.id(1)
+    assert {record.opened for record in said.answer.records} == {None}
+    assert sum(record.fields["net"] for record in said.answer.records if record.fields) == 25 * 100_000
+
+
+def test_some_fields_stay_digests() -> None:
+    world, data, _ = build(fields=("date", "net"))
+    said = verify(world, data)
+    for record in said.answer.records:
+        assert record.fields is not None
+        assert set(record.fields) == {"date", "net"}
+        assert "counterparty" in record.closed
+    assert b"cumcm:B" not in data
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"recipient": 3}, "consent_recipient_mismatch"),
+        ({"query": ask(subject="cumcm:E14")}, "consent_subject_mismatch"),
+        ({"query": ask((2,))}, "consent_kind_exceeded"),
+        ({"query": ask(from_period="2023-12")}, "consent_period_exceeded"),
+        ({"query": ask(from_period="2024-02")}, "query_mismatch"),
+        ({"now_ms": NOW_MS + AGE_MS_MAX + 60_000}, "checkpoint_stale"),
+        ({"height_min": 4}, "checkpoint_stale"),
+    ],
+)
+def test_another_question_is_refused(changes: dict[str, Any], code: str) -> None:
+    world, data, _ = build()
+    with pytest.raises(VerificationError) as caught:
+        verify(world, data, **changes)
+    assert caught.value.code == code
+
+
+def test_every_bit_counts() -> None:
+    world, data, _ = build(fields=("date", "net"))
+    for at in range(0, len(data), 7):
+        changed = data[:at] + bytes([data[at] ^ 1 << at % 8]) + data[at + 1 :]
+        with pytest.raises(VerificationError):
+            verify(world, changed)
+
+
+def test_parts_and_evidence_say_the_same() -> None:
+    world = World(specs=SPECS)
+    data = world.evidence(QUERY)
+    from taxledger.ledger.evidence import decode_evidence
+
+    evidence = decode_evidence(data)
+    for records_max in (1, 7, 25, 1000):
+        frame, parts = split_evidence(evidence, records_max=records_max)
+        assert encode_evidence(join_evidence(frame, parts)) == data
+        assert len(parts) == -(-25 // records_max)
+
+
+def test_a_holder_that_is_not_listed_is_refused() -> None:
+    world, data, artefact = build()
+    assert statekeys.holder_key(artefact.terms.holder, artefact.id(1)) == use_keys(artefact, 1, 1)[1]
+    other = make_artefact(chain_id=world.chain_id, holder=bytes(16))
+    value = canonical.decode(data)
+    value[2] = other.raw
+    with pytest.raises(VerificationError):
+        verify(world, canonical.encode(value))
+    assert replace(artefact.terms, holder=bytes(16)) != artefact.terms
