@@ -197,9 +197,9 @@ def test_10_version_conflict(chain):
 
 
 @pytest.mark.parametrize("old", [1, 2, 3])
-@pytest.mark.parametrize("new", range(7))
+@pytest.mark.parametrize("new", range(8))
 def test_11_transition_invalid(chain, old, new):
-    allowed = (old, new) in {(1, 1), (1, 2), (1, 3), (3, 2), (3, 3)}
+    allowed = (old, new) in {(1, 1), (1, 2), (1, 3), (1, 6), (3, 2), (3, 3)}
     expected = (0, None) if allowed else (11, 0)
     assert chain.result(amend(change(old, status=new))) == expected
 

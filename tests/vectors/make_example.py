@@ -1,4 +1,4 @@
-"""The worked example of docs/protocol.md §12: one record, one validator, every hash on the way to the answer.
+"""The worked example of docs/protocol.md §14: one record, one validator, every hash on the way to the answer.
 
     python tests/vectors/make_example.py      # prints the section's text
 
@@ -104,7 +104,7 @@ def short(text: str) -> str:
 
 
 def section() -> str:
-    """The text of §12 below its heading."""
+    """The text of §14 below its heading."""
     e = example()
     key, leaves, nodes, proof = e["key"], e["leaves"], e["inner"], e["proof"]
     note = e["note"].split("\n")

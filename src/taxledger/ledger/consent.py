@@ -1,4 +1,4 @@
-"""The consent artefact: what a subject agreed to, signed by its key (docs/protocol.md §13). It stays off the ledger.
+"""The consent artefact: what a subject agreed to, signed by its key (docs/protocol.md §12). It stays off the ledger.
 
 It takes what is best in India's ReBIT consent artefact (purpose, frequency, data life), RFC 9396 (details by type)
 and ISO/IEC TS 27560 (parties, notice, legal basis). Custodian, recipient and subject hold it; whoever holds it can

@@ -1,4 +1,4 @@
-"""Whether a consent covers a question, and which fields that opens (docs/protocol.md §13)."""
+"""Whether a consent covers a question, and which fields that opens (docs/protocol.md §12)."""
 
 from __future__ import annotations
 

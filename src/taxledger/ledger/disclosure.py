@@ -1,4 +1,4 @@
-"""A disclosure: what one use of a consent handed out, as a file that verifies offline (docs/protocol.md §14).
+"""A disclosure: what one use of a consent handed out, as a file that verifies offline (docs/protocol.md §13).
 
     [1, "disclosure", artefact, custodian, sequence, salt32, frame, [part …], use proof]
 
@@ -235,7 +235,7 @@ def verify_disclosure(
         now_ms, age_ms_max, engine, height_min: as of ``verify_evidence``, for both checkpoints.
 
     Raises:
-        VerificationError: with the code of what is wrong, of §10's table or §14's.
+        VerificationError: with the code of what is wrong, of §10's table or §13's.
     """
     file = decode_disclosure(data)
     artefact, terms = file.artefact, file.artefact.terms

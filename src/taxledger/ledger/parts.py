@@ -1,6 +1,6 @@
 """Evidence in parts: a frame with all proofs, and parts with the secrets and fields of its records in order.
 
-A large dossier leaves its custodian part by part, and the consent is looked at before each (docs/protocol.md §14).
+A large dossier leaves its custodian part by part, and the consent is looked at before each (docs/protocol.md §13).
 
 Invariant: ``join_evidence(*split_evidence(e)) == e``.
 """
