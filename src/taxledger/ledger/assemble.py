@@ -135,10 +135,12 @@ class _Openings:
 
     def of(self, kind: int, numbers: Sequence[int]) -> dict[int, Opening] | None:
         """schema -> opening of a group's records; None where all fields of all of them are open."""
-        if all(self._positions[kind, number] is None for number in numbers):
+        if all(self._positions.get((kind, number)) is None for number in numbers):
             return None
         found = {}
         for number in numbers:
+            if (kind, number) not in self.schemas:
+                raise UnavailableError(f"schema {number} of kind {kind} is not registered")
             fields = len(self.schemas[kind, number].fields)
             positions = self._positions[kind, number]
             found[number] = Opening(
