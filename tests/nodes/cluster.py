@@ -98,7 +98,7 @@ class LocalNode:
 
     async def start(self) -> None:
         number, wire = self.number, self.cluster.wire
-        signers = {use: chainkit.signer(number, use) for use in chainkit.PURPOSES}
+        signers = {use: chainkit.signer(number, use) for use in ("vote", "log", "cosign")}
         chain = Chain(self.store, self.cluster.genesis_leaf)
         application = Application(chain, Keys(member=number, **signers), self.cluster.now_ms)
         self.replica = Replica(application)

@@ -159,7 +159,7 @@ async def test_a_restart_knows_who_cosigns_a_block_from_before_a_change_of_valid
     network.add()
     network.add()
     assert [len(block.executed.validators) for block in network.blocks] == [5, 5, 4]
-    keys = Keys(member=6, transaction=chainkit.signer(6))
+    keys = Keys(member=6)
     store = MemoryStore()
 
     def open_node() -> Replica:

@@ -40,7 +40,7 @@ class Liar:
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
-        signers = {use: chainkit.signer(1, use) for use in chainkit.PURPOSES}
+        signers = {use: chainkit.signer(1, use) for use in ("vote", "log", "cosign")}
         self.application = Application(
             Chain(MemoryStore(), cluster.genesis_leaf), Keys(member=1, **signers), cluster.now_ms
         )

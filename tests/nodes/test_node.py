@@ -15,16 +15,15 @@ from taxledger.ledger.operations import encode_approve, encode_propose
 from taxledger.nodes.certification import Fork
 from taxledger.nodes.node import Node
 from taxledger.nodes.pki import make_credentials
+from taxledger.nodes.trust import Trust
 
 
 class Bare(Node):
-    """A node without sockets, store or threads; its certified state is what the test says."""
+    """A node without sockets, store or threads."""
 
     def __init__(self, folder: Path) -> None:
-        self.home = SimpleNamespace(path=folder, tls_peers_path=folder / "peers.pem")
-        self.replica = SimpleNamespace(certified=None)
+        self.home = SimpleNamespace(path=folder)
         self.log = SimpleNamespace(error=lambda *_, **__: None)
-        self._authorities = None
         self._forks_kept = set()
 
 
@@ -35,15 +34,14 @@ def test_a_member_is_trusted_until_its_suspension_is_in_force_and_not_longer(tmp
     others = [each for each in chainkit.make_genesis().members if each.number not in credentials]
     members = tuple(sorted((*validators, *others), key=lambda each: each.number))
     chain = chainkit.TestChain(chainkit.make_genesis(members=members))
-    node = Bare(tmp_path)
-    node.home.tls_peers_path.write_bytes(b"".join(each.ca_pem for each in credentials.values()))
+    (tmp_path / "peers.pem").write_bytes(b"".join(each.ca_pem for each in credentials.values()))
+    trust = Trust(tmp_path, lambda: SimpleNamespace(height=chain.tip.height, view=chain.view))
 
     def trusted() -> tuple[int, ...]:
-        node.replica.certified = SimpleNamespace(height=chain.tip.height, view=chain.view)
-        return node.authorities().members
+        return trust.authorities().members
 
     assert trusted() == (1, 2, 3, 4, 8)
-    before = node.authorities()
+    before = trust.authorities()
     suspended = replace(validators[-1], status=2)
     propose = chain.sign(encode_propose(member_set(suspended, chain.chain_id, [])), 1)
     approvals = [chain.sign(encode_approve(log_leaf(propose)[:16]), member) for member in (2, 3, 4)]
@@ -51,7 +49,7 @@ def test_a_member_is_trusted_until_its_suspension_is_in_force_and_not_longer(tmp
     assert trusted() == (1, 2, 3, 4, 8)
     chain.add()
     assert trusted() == (1, 2, 3, 4, 8)
-    assert node.authorities() is before, "a new object would have everybody's certificate checked anew"
+    assert trust.authorities() is before, "a new object would have everybody's certificate checked anew"
     chain.add()
     assert trusted() == (1, 2, 3, 4)
 

@@ -13,14 +13,14 @@ from taxledger.ledger.errors import RefusedError, UnavailableError
 from taxledger.nodes.application import Keys
 from taxledger.nodes.notes import Notes
 
-OBSERVER = Keys(member=6, transaction=chainkit.signer(6))
+OBSERVER = Keys(member=6)
 
 
 class Validator:
     """In the place of the client of a validator; counts how often it is asked."""
 
     def __init__(self, cluster: Cluster, number: int) -> None:
-        signers = {use: chainkit.signer(number, use) for use in chainkit.PURPOSES}
+        signers = {use: chainkit.signer(number, use) for use in ("vote", "log", "cosign")}
         replica = cluster.nodes[number].replica
         self.notes = Notes("test.net", replica, Keys(member=number, **signers), {})
         self.asked = 0

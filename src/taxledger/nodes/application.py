@@ -34,10 +34,11 @@ __all__ = ["Application", "CosignMessage", "Info", "Keys", "decode_cosign", "enc
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keys:
-    """A member's signing keys; the last three only for a validator."""
+    """A validator's signing keys; an observer has none. The transaction key is not among them: it may change
+    while the node runs (``memberkeys.KeyInForce``).
+    """
 
     member: int
-    transaction: Signer
     vote: Signer | None = None
     log: Signer | None = None
     cosign: Signer | None = None

@@ -5,7 +5,7 @@
     keys/<use>.key          Ed25519 private keys (hex) of the uses transaction, vote, log, cosign; hpke.key
                             (X25519); vault.key
     tls/                    ca.pem and ca.key: this member's authority; node.pem: the node's key and certificate;
-                            peers.pem: the authorities of all members
+                            peers.pem: the authorities of all members; <8 hex>/: a later authority
     api_keys.json           hashed keys of the API      client.json    URL and key for the CLI of this home
     store/ vault.sqlite log/  what the node writes
 
@@ -15,17 +15,29 @@ Needs the standard library alone, so the CLI can use a home without a node's dep
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
+import secrets
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
 from taxledger.ledger import limits
-from taxledger.ledger.errors import FormatError, InputError
+from taxledger.ledger.errors import FormatError, InputError, UnavailableError
 from taxledger.nodes.homeconfig import HomeConfig, decode_config, host_port
 
-__all__ = ["Client", "Home", "HomeConfig", "host_port", "read_secret", "write_secret"]
+__all__ = [
+    "Client",
+    "Home",
+    "HomeConfig",
+    "host_port",
+    "place_file",
+    "read_secret",
+    "sync_folder",
+    "write_secret",
+]
 
 _HEX_KEY = re.compile(r"[0-9a-f]{64}\Z")
 
@@ -48,6 +60,37 @@ def write_secret(path: Path, content: bytes) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.touch(mode=0o600, exist_ok=False)
     path.write_bytes(content)
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable."""
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def place_file(path: Path, content: bytes, *, mode: int = 0o600) -> None:
+    """Put a file in the place of what is there, whole and durable when this returns: a crash in between leaves
+    the old one.
+
+    Raises:
+        UnavailableError: the folder can't be written.
+    """
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            fresh.unlink(missing_ok=True)
+        raise UnavailableError(f"{path}: cannot write it: {error.strerror}") from error
 
 
 def read_secret(path: Path) -> bytes:
@@ -101,6 +144,14 @@ class Home:
     @property
     def log_folder(self) -> Path:
         return self.path / "log"
+
+    @property
+    def keys_folder(self) -> Path:
+        return self.path / "keys"
+
+    @property
+    def tls_folder(self) -> Path:
+        return self.path / "tls"
 
     @property
     def tls_ca_path(self) -> Path:

@@ -1,6 +1,6 @@
 """Prometheus metrics of one node, in a registry of their own, so that several nodes fit in one process.
 
-Labels have few values by construction: result names, route templates, statuses. Never a key, member or
+Labels have few values by construction: result names, route templates, statuses, names of peers. Never a key or
 subject.
 """
 
@@ -14,7 +14,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from taxledger.api.reader import NodeStatus
 
-__all__ = ["NodeMetrics"]
+__all__ = ["IdentityMetrics", "NodeMetrics"]
 
 _LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -107,3 +107,52 @@ class NodeMetrics:
     async def exposition(self) -> tuple[bytes, str]:
         """The body of ``/metrics`` and its content type."""
         return generate_latest(self.registry), CONTENT_TYPE_LATEST
+
+
+class IdentityMetrics:
+    """What runs out: this node's certificate, its member's authority, the certificates of its peers.
+
+    Args:
+        registry: of the node's metrics.
+        clock: seconds since 1970.
+    """
+
+    def __init__(self, registry: CollectorRegistry, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+
+        def left(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"taxledger_{name}_expires_seconds", text, labels, registry=registry)
+
+        self._certificate = left("tls_certificate", "Seconds until this node's certificate expires")
+        self._authority = left("tls_authority", "Seconds until the member's TLS authority expires")
+        self._peers = left(
+            "peer_certificate", "Seconds until the certificate last seen of a peer expires", "peer"
+        )
+        self._renews = Gauge(
+            "taxledger_tls_certificate_renews",
+            "1 when this node renews its certificate itself",
+            registry=registry,
+        )
+        self._renewals = Counter(
+            "taxledger_tls_renewals_total",
+            "Renewals of the node's certificate",
+            ["outcome"],
+            registry=registry,
+        )
+        for outcome in ("renewed", "failed"):
+            self._renewals.labels(outcome)
+
+    def count_renewal(self, outcome: str) -> None:
+        """``renewed`` or ``failed``."""
+        self._renewals.labels(outcome).inc()
+
+    def observe_own(self, *, certificate_end_s: int | None, authority_end_s: int, renews: bool) -> None:
+        """When our own expire, in seconds since 1970; None without a certificate."""
+        end_s = certificate_end_s or 0
+        self._certificate.set_function(lambda: end_s - self._clock())
+        self._authority.set_function(lambda: authority_end_s - self._clock())
+        self._renews.set(renews)
+
+    def observe_peer(self, name: str, end_s: int) -> None:
+        """When the certificate expires that a peer's node showed last."""
+        self._peers.labels(name).set_function(lambda: end_s - self._clock())

@@ -37,7 +37,7 @@ from taxledger.ledger.errors import (
 )
 from taxledger.ledger.hashing import sha256
 from taxledger.ledger.leveldb import LevelStore
-from taxledger.ledger.members import members_of
+from taxledger.ledger.members import member_of
 from taxledger.ledger.rules import RESULT_NAMES, decode_result
 from taxledger.ledger.statemap import PageCache
 from taxledger.nodes.answers import Answers
@@ -45,16 +45,19 @@ from taxledger.nodes.application import Application, Keys
 from taxledger.nodes.certification import Fork
 from taxledger.nodes.custodian.dossier import Custodian
 from taxledger.nodes.home import Home, host_port
+from taxledger.nodes.identity import TlsIdentity
 from taxledger.nodes.lifeline import bind_to_parent
 from taxledger.nodes.logs import configure_logs, get_logger
-from taxledger.nodes.metrics import NodeMetrics
+from taxledger.nodes.memberkeys import KeyInForce
+from taxledger.nodes.metrics import IdentityMetrics, NodeMetrics
 from taxledger.nodes.ordering.embedded.follower import Follower
 from taxledger.nodes.ordering.embedded.sequencer import Sequencer
-from taxledger.nodes.peers import PeerClient, PeerServer, TlsFiles
-from taxledger.nodes.pki import Authorities
+from taxledger.nodes.peers import PeerClient, PeerServer
 from taxledger.nodes.replica import FATAL_EXIT_STATUS, CertifiedState, Replica
 from taxledger.nodes.sealed.homekeys import open_key_provider
 from taxledger.nodes.settings import NodeSettings
+from taxledger.nodes.trust import Trust
+from taxledger.nodes.upkeep import Upkeep
 
 __all__ = ["Node", "main"]
 
@@ -82,15 +85,25 @@ class Node:
         chain = Chain(LevelStore(home.store_path), home.genesis(), cache)
         self.application = Application(chain, self.keys, _now_ms)
         self.replica = Replica(self.application)
-        self._files = TlsFiles(node=home.tls_node_path, authorities=home.tls_peers_path)
-        self._authorities: tuple[int, dict[int, bytes], Authorities] | None = None
+        self.transaction_key = KeyInForce(home, self._transaction_public_key)
+        self.trust = Trust(home.tls_folder, lambda: self.replica.certified)
+        self.metrics = NodeMetrics()
+        self.upkeep = Upkeep(
+            home=home,
+            identity=TlsIdentity(home, hours=settings.tls_certificate_hours, now=time.time),
+            trust=self.trust,
+            replica=self.replica,
+            metrics=IdentityMetrics(self.metrics.registry),
+            hears=lambda: self.engine.hears,
+        )
+        self._files = self.upkeep.prepare()
         self.peers = {
             peer.number: PeerClient(
                 number=peer.number,
                 name=peer.name,
                 url=peer.peer_url,
                 files=self._files,
-                authorities=self.authorities,
+                authorities=self.trust.authorities,
             )
             for peer in config.others
         }
@@ -125,7 +138,6 @@ class Node:
                 others=[self.peers[peer.number] for peer in config.others if peer.role == "validator"],
             )
         self.answers.engine = self.engine
-        self.metrics = NodeMetrics()
         if isinstance(self.engine, Sequencer):
             self.engine.on_timing = self.metrics.observe_timing
         self._cache = cache
@@ -135,23 +147,11 @@ class Node:
 
     # --- parts --------------------------------------------------------------------------------
 
-    def authorities(self) -> Authorities:
-        """The TLS authorities of the members that are active in the newest certified state; the same object
-        until that changes.
-        """
-        state, known = self.replica.certified, self._authorities
-        if known is None or known[0] != state.height:
-            hashes = {
-                member.number: member.tls_ca_hash
-                for member in members_of(state.view)
-                if member.is_active and member.tls_ca_hash is not None
-            }
-            if known is not None and known[1] == hashes:
-                authorities = known[2]
-            else:
-                authorities = Authorities(self.home.tls_peers_path.read_bytes(), hashes)
-            known = self._authorities = (state.height, hashes, authorities)
-        return known[2]
+    def _transaction_public_key(self) -> bytes:
+        member = member_of(self.replica.certified.view, self.home.config.number)
+        if member is None:
+            raise InputError(f"member {self.home.config.number} is not on this ledger")
+        return member.transaction_key
 
     def is_ready(self) -> bool:
         """It has caught up as far as it can: with whom it hears, or alone after a short while."""
@@ -162,6 +162,7 @@ class Node:
 
     def _peer_server(self) -> PeerServer:
         handlers: dict[str, Any] = {
+            "authority": self.trust.on_authority,
             "cosign": self._on_cosign,
             "dossier": self.answers.on_dossier,
             "log_signature": self.answers.notes.on_log_signature,
@@ -172,7 +173,7 @@ class Node:
         else:
             handlers["step"] = self.engine.on_step
             handlers["journal"] = self.engine.on_journal
-        return PeerServer(self._files, self.authorities, handlers, self._broken)
+        return PeerServer(self._files, self.trust.authorities, handlers, self._broken)
 
     def _broken(self, error: InvariantError) -> None:
         """A peer's message met a bug of ours: nothing we would still write can be trusted."""
@@ -271,6 +272,7 @@ class Node:
             "engine": self.engine.run(),
             "answers": self.answers.run(),
             "heartbeat": self._heartbeat(),
+            "upkeep": self.upkeep.run(peer_server, self.peers),
             "observer": self._observe(),
         }
         tasks = {asyncio.ensure_future(part): name for name, part in parts.items()}
@@ -309,7 +311,6 @@ def _load_keys(home: Home) -> Keys:
 
     return Keys(
         member=home.config.number,
-        transaction=Signer(home.key("transaction")),
         vote=optional("vote"),
         log=optional("log"),
         cosign=optional("cosign"),

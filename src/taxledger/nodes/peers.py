@@ -5,14 +5,16 @@ Who a peer is, is decided by its certificate alone: it must be issued, directly,
 stands in the member's entry on the ledger. That some authority of the bundle signed it is not enough: any
 member could then issue itself a certificate in another's name. What a message says of its sender is never
 believed.
+
+A certificate counts between its dates only: TLS checks them when a connection is made, both sides check the end
+again with each message. A node that renews its own breaks no connection.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ssl
+import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,8 @@ from taxledger.ledger.errors import (
     TaxledgerError,
     UnavailableError,
 )
-from taxledger.nodes.pki import Authorities
+from taxledger.nodes.pki import Authorities, Validity, validity_of_der
+from taxledger.nodes.tls import TlsFiles, client_context, server_context
 
 __all__ = ["Handler", "PeerClient", "PeerServer", "TlsFiles"]
 
@@ -37,35 +40,14 @@ _SMALL_BYTES_MAX = 8_192
 """Of a message of any other verb: nobody makes us decode megabytes to learn that they are no co-signature."""
 _CERTIFICATES_KNOWN_MAX = 1_024
 """A member can issue itself any number of certificates."""
+_LINE_S_MAX = 3_600
+"""A connection in use never sees that the peer renewed its certificate: another is made in time."""
+
+_NOT_READ = ("peer_unknown", "peer_expired")
+"""Codes that say who we are not, and nothing of the message."""
 
 Handler = Callable[[int, Any], Awaitable[Any]]
 """``(member number of the sender, decoded message) → value to answer with``."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TlsFiles:
-    """PEM files of one node: its key and certificate in one file, and the authorities of all members."""
-
-    node: Path
-    authorities: Path
-
-
-def _server_context(files: TlsFiles) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.load_cert_chain(files.node)
-    context.load_verify_locations(files.authorities)
-    context.verify_mode = ssl.CERT_REQUIRED
-    return context
-
-
-def _client_context(files: TlsFiles, authority_pem: str) -> ssl.SSLContext:
-    """Trusts one authority only: that of the member we mean to reach."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.load_cert_chain(files.node)
-    context.load_verify_locations(cadata=authority_pem)
-    return context
 
 
 class PeerServer:
@@ -77,6 +59,10 @@ class PeerServer:
             changes.
         handlers: one for each verb; each message is ``POST /peer/1/<verb>``.
         on_invariant: ends the process after an ``InvariantError``.
+        now: seconds since 1970.
+
+    Attributes:
+        seen: validity of the certificate that each member's node showed last.
     """
 
     def __init__(
@@ -85,11 +71,14 @@ class PeerServer:
         authorities: Callable[[], Authorities],
         handlers: Mapping[str, Handler],
         on_invariant: Callable[[InvariantError], None],
+        now: Callable[[], float] = time.time,
     ) -> None:
+        self.seen: dict[int, Validity] = {}
+        self._now = now
         self._files = files
-        self._context = _server_context(files)
+        self._context = server_context(files)
         self._authorities = authorities
-        self._known: tuple[Authorities, dict[bytes, int]] | None = None
+        self._known: tuple[Authorities, dict[bytes, tuple[int, Validity]]] | None = None
         self._handlers = dict(handlers)
         self._on_invariant = on_invariant
         self._runner: web.AppRunner | None = None
@@ -111,6 +100,21 @@ class PeerServer:
         """Where it listens, once started (port 0 lets the system choose)."""
         assert self._runner is not None
         return int(self._runner.addresses[0][1])
+
+    def use(self, node: Path) -> None:
+        """Show another certificate from the next handshake on; connections that stand are left alone.
+
+        Raises:
+            OSError: the file can't be read, or holds no matching key and certificate; nothing changed.
+        """
+        server_context(
+            TlsFiles(node=node, authorities=self._files.authorities)
+        )  # a half-written one raises here
+        self._context.load_cert_chain(node)
+
+    def refresh(self) -> None:
+        """Read the file of authorities again: one was added that some member's entry names."""
+        self._context.load_verify_locations(self._files.authorities)
 
     async def stop(self) -> None:
         if self._runner is not None:
@@ -145,7 +149,10 @@ class PeerServer:
         )
 
     def _sender(self, request: web.Request) -> int:
-        """The member whose authority issued the connection's certificate; checked once per certificate."""
+        """The member whose authority issued the connection's certificate; looked up once per certificate.
+
+        TLS checks the dates when a connection is made. It may be in use for longer than the certificate lives.
+        """
         transport = request.transport
         tls = transport.get_extra_info("ssl_object") if transport is not None else None
         certificate = tls.getpeercert(binary_form=True) if tls is not None else None
@@ -154,14 +161,18 @@ class PeerServer:
         authorities = self._authorities()
         if self._known is None or self._known[0] is not authorities:
             self._known = (authorities, {})
-            self._context.load_verify_locations(self._files.authorities)  # a new member's may be among them
+            self.refresh()
         known = self._known[1]
         found = known.get(certificate)
         if found is None:
             if len(known) >= _CERTIFICATES_KNOWN_MAX:
                 known.clear()
-            found = known[certificate] = authorities.member_of(certificate)
-        return found
+            found = known[certificate] = authorities.member_of(certificate), validity_of_der(certificate)
+        member, validity = found
+        self.seen[member] = validity
+        if self._now() >= validity.end_s:
+            raise RefusedError("peer_expired", "the certificate of this connection has expired")
+        return member
 
 
 def _failure(status: int, code: str, text: str) -> web.Response:
@@ -172,38 +183,108 @@ def _failure(status: int, code: str, text: str) -> web.Response:
     )
 
 
+class _Response(aiohttp.ClientResponse):
+    """Remembers whose certificate the connection has that it came over."""
+
+    peer_certificate: bytes | None = None
+
+    async def start(self, connection: Any) -> aiohttp.ClientResponse:
+        tls = connection.transport.get_extra_info("ssl_object") if connection.transport else None
+        self.peer_certificate = tls.getpeercert(binary_form=True) if tls is not None else None
+        return await super().start(connection)
+
+
+class _Line:
+    """One session with its connections. A retired one is closed when the last call that uses it has ended."""
+
+    def __init__(self, session: aiohttp.ClientSession, authorities: tuple[str, ...], opened_s: float) -> None:
+        self.session = session
+        self.authorities = authorities
+        self.opened_s = opened_s
+        self.shown: set[bytes] = set()  # certificates of the peer on its connections
+        self.ends_s: float | None = None  # when the first of them expires
+        self._calls = 0
+        self._retired = False
+
+    def enter(self) -> None:
+        self._calls += 1
+
+    async def leave(self) -> None:
+        self._calls -= 1
+        if self._retired and not self._calls:
+            await self.session.close()
+
+    async def retire(self) -> None:
+        self._retired = True
+        if not self._calls:
+            await self.session.close()
+
+
 class PeerClient:
-    """Calls one member's node over a kept connection."""
+    """Calls one member's node over kept connections.
+
+    Attributes:
+        seen: validity of the certificate that the member's node showed last; None before its first answer.
+    """
 
     def __init__(
-        self, *, number: int, name: str, url: str, files: TlsFiles, authorities: Callable[[], Authorities]
+        self,
+        *,
+        number: int,
+        name: str,
+        url: str,
+        files: TlsFiles,
+        authorities: Callable[[], Authorities],
+        now: Callable[[], float] = time.time,
     ) -> None:
         self.number = number
         self.name = name
+        self.seen: Validity | None = None
         self._url = url
-        self._files = files
+        self._own = (files.node, *files.others)  # the first that is not refused
         self._authorities = authorities
-        self._session: aiohttp.ClientSession | None = None
-        self._trusted: str | None = None  # the authority that the session was opened for
+        self._now = now
+        self._line: _Line | None = None
 
-    async def _open(self) -> aiohttp.ClientSession:
-        """A session for the authority that the member has now: none when it is suspended, a new one when it
-        changed its authority.
+    async def use(self, nodes: tuple[Path, ...]) -> None:
+        """Show another certificate from the next call on; calls under way are left to end.
+
+        Args:
+            nodes: files of key and certificate; each after the first for peers that refuse those before.
         """
-        authority = self._authorities().pem_of(self.number)
-        if authority != self._trusted:
+        self._own = nodes
+        await self._retire()
+
+    async def _open(self) -> _Line:
+        """A line for the authority that the member has now: none when it is suspended, a new one when it changed
+        its authority, when a certificate shown on it has expired, and now and then, so that renewed ones are
+        shown and seen in time.
+        """
+        try:
+            authorities = self._authorities().pems_of(self.number)
+        except UnavailableError:
             await self.close()
-        if self._session is None or self._session.closed:
+            raise
+        line = self._line
+        if line is not None:
+            expired = line.ends_s is not None and self._now() >= line.ends_s
+            if expired or not set(line.authorities) <= set(authorities):
+                await self.close()
+            elif line.authorities != authorities or self._now() - line.opened_s >= _LINE_S_MAX:
+                await self._retire()
+        if self._line is None or self._line.session.closed:
             # No limit of connections: a submission waits long for its certificate, and what others ask
             # meanwhile must not wait behind it. How many there are is limited where they come from.
-            connector = aiohttp.TCPConnector(
-                ssl=_client_context(self._files, authority), limit=0, keepalive_timeout=120.0
+            context = client_context(self._own[0], authorities)
+            connector = aiohttp.TCPConnector(ssl=context, limit=0, keepalive_timeout=120.0)
+            session = aiohttp.ClientSession(
+                connector=connector,
+                auto_decompress=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                response_class=_Response,
             )
-            self._session = aiohttp.ClientSession(
-                connector=connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
-            )
-            self._trusted = authority
-        return self._session
+            self._line = _Line(session, authorities, self._now())
+        return self._line
 
     async def call(
         self,
@@ -221,19 +302,34 @@ class PeerClient:
         """
         body = canonical.encode(message)
         try:
-            session = await self._open()
-            async with session.post(
-                f"{self._url}/peer/1/{verb}",
-                data=body,
-                timeout=aiohttp.ClientTimeout(total=timeout_ms / 1000),
-                allow_redirects=False,  # a peer must not have us send its messages elsewhere
-            ) as response:
-                status = response.status
-                bytes_max = answer_bytes_max if status == 200 else _SMALL_BYTES_MAX
-                data = await _read_bounded(response.content, bytes_max)
+            return await self._exchange(verb, body, timeout_ms, answer_bytes_max)
+        except RefusedError as error:
+            if error.code not in _NOT_READ or not await self._try_another():
+                raise
+        return await self._exchange(verb, body, timeout_ms, answer_bytes_max)
+
+    async def _exchange(self, verb: str, body: bytes, timeout_ms: int, answer_bytes_max: int) -> bytes:
+        try:
+            line = await self._open()
+            line.enter()
+            try:
+                async with line.session.post(
+                    f"{self._url}/peer/1/{verb}",
+                    data=body,
+                    timeout=aiohttp.ClientTimeout(total=timeout_ms / 1000),
+                    allow_redirects=False,  # a peer must not have us send its messages elsewhere
+                ) as response:
+                    self._note(line, response)
+                    status = response.status
+                    bytes_max = answer_bytes_max if status == 200 else _SMALL_BYTES_MAX
+                    data = await _read_bounded(response.content, bytes_max)
+            finally:
+                await line.leave()
         except LimitError as error:
             raise UnavailableError(f"the answer of {self.name} is too large: {error}") from error
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            if not isinstance(error, TimeoutError):
+                await self._try_another()
             raise UnavailableError(f"{self.name} does not answer: {type(error).__name__}") from error
         if status == 200:
             return data
@@ -242,10 +338,34 @@ class PeerClient:
             raise UnavailableError(f"{self.name}: {text}")
         raise RefusedError(code, f"{self.name}: {text}")
 
+    def _note(self, line: _Line, response: aiohttp.ClientResponse) -> None:
+        certificate = response.peer_certificate if isinstance(response, _Response) else None
+        if certificate is None or certificate in line.shown:
+            return
+        line.shown.add(certificate)
+        self.seen = validity_of_der(certificate)
+        line.ends_s = self.seen.end_s if line.ends_s is None else min(line.ends_s, self.seen.end_s)
+
+    async def _try_another(self) -> bool:
+        """The next call shows our next certificate: the peer's ledger may name another authority of ours. False
+        when there is no other.
+        """
+        if len(self._own) < 2:
+            return False
+        self._own = (*self._own[1:], self._own[0])
+        await self._retire()
+        return True
+
+    async def _retire(self) -> None:
+        line, self._line = self._line, None
+        if line is not None:
+            await line.retire()
+
     async def close(self) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        """End all connections, also those in use."""
+        line, self._line = self._line, None
+        if line is not None:
+            await line.session.close()
             await asyncio.sleep(0)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cryptography import x509
@@ -25,6 +25,7 @@ from taxledger.ledger.errors import FormatError, RefusedError, UnavailableError
 from taxledger.ledger.hashing import sha256
 
 __all__ = [
+    "CERTIFICATE_HOURS",
     "Authorities",
     "Authority",
     "Credentials",
@@ -34,7 +35,9 @@ __all__ = [
     "issue_certificate",
     "make_authority",
     "make_credentials",
+    "split_certificates",
     "validity_of",
+    "validity_of_der",
 ]
 
 _AUTHORITY_DAYS = 3_650
@@ -106,6 +109,17 @@ def validity_of(pem: bytes) -> Validity:
 def authority_hash(pem: bytes) -> bytes:
     """SHA-256 of the first certificate's DER, as a member's entry has it. Raises FormatError."""
     return sha256(_load(pem, "an authority's certificate").public_bytes(serialization.Encoding.DER))
+
+
+def split_certificates(pem: bytes) -> list[bytes]:
+    """Each certificate of a bundle, as PEM of its own. Raises FormatError where one is none."""
+    if not pem.strip():
+        return []
+    try:
+        found = x509.load_pem_x509_certificates(pem)
+    except ValueError as error:
+        raise FormatError(f"expected PEM certificates of the members' authorities: {error}") from error
+    return [each.public_bytes(serialization.Encoding.PEM) for each in found]
 
 
 def certificate_addresses(pem: bytes) -> tuple[str, ...]:
@@ -263,14 +277,17 @@ class Authorities:
 
     TLS alone only shows that *some* authority of the pool signed a peer's certificate, and any member could
     sign one that carries another member's name. Who a peer is, is decided here: by whose authority signed.
+
+    A member that changes its authority has two for a moment: from the block that accepted the change until it
+    is in force, the present one and the next.
     """
 
-    def __init__(self, pem: bytes, hashes_of: Mapping[int, bytes]) -> None:
+    def __init__(self, pem: bytes, hashes_of: Mapping[int, bytes | Sequence[bytes]]) -> None:
         """Takes the authorities in ``pem`` that some member's entry names; others are not trusted.
 
         Args:
             pem: certificates, one behind the other.
-            hashes_of: member number → ``tls_ca_hash``.
+            hashes_of: member number → ``tls_ca_hash``, or several where it is being changed.
 
         Raises:
             FormatError: not PEM certificates.
@@ -280,26 +297,41 @@ class Authorities:
         except ValueError as error:
             raise FormatError(f"expected PEM certificates of the members' authorities: {error}") from error
         by_hash = {sha256(each.public_bytes(serialization.Encoding.DER)): each for each in certificates}
-        self._of = {number: by_hash[each] for number, each in hashes_of.items() if each in by_hash}
-        self._pem_of = {
-            number: each.public_bytes(serialization.Encoding.PEM).decode("ascii")
-            for number, each in self._of.items()
+        named = {
+            number: (hashes,) if isinstance(hashes, bytes) else tuple(hashes)
+            for number, hashes in hashes_of.items()
         }
+        known = {
+            number: [by_hash[each] for each in hashes if each in by_hash] for number, hashes in named.items()
+        }
+        self._of = {number: found for number, found in known.items() if found}
+        self._pems_of = {
+            number: tuple(each.public_bytes(serialization.Encoding.PEM).decode("ascii") for each in found)
+            for number, found in self._of.items()
+        }
+        self.missing: dict[bytes, int] = {
+            each: number for number, hashes in named.items() for each in hashes if each not in by_hash
+        }
+        """Hashes that stand on the ledger and whose certificate is not among ``pem`` → their member."""
 
     @property
     def members(self) -> tuple[int, ...]:
         """Numbers of the members whose authority is known, ascending."""
         return tuple(sorted(self._of))
 
-    def pem_of(self, number: int) -> str:
-        """The authority of one member, to be the only one trusted on a connection to that member.
+    def pems_of(self, number: int) -> tuple[str, ...]:
+        """The authorities of one member, to be the only ones trusted on a connection to that member.
 
         Raises:
-            UnavailableError: it is not known here.
+            UnavailableError: none is known here.
         """
-        if number not in self._pem_of:
+        if number not in self._pems_of:
             raise UnavailableError(f"member {number} is not active, or its TLS authority is not known here")
-        return self._pem_of[number]
+        return self._pems_of[number]
+
+    def expiry_of(self, number: int) -> int | None:
+        """When the newest authority of a member expires, in seconds since 1970; None where none is known."""
+        return max((_validity(each).end_s for each in self._of.get(number, ())), default=None)
 
     def member_of(self, certificate_der: bytes) -> int:
         """The number of the member whose authority signed this certificate (that TLS has already checked).
@@ -307,14 +339,23 @@ class Authorities:
         Raises:
             RefusedError: ``peer_unknown``, signed by no member's authority.
         """
-        try:
-            certificate = x509.load_der_x509_certificate(certificate_der)
-        except ValueError as error:
-            raise RefusedError("peer_unknown", f"not a certificate: {error}") from error
-        for number, authority in self._of.items():
+        certificate = _load_der(certificate_der)
+        for number, authority in ((number, each) for number, found in self._of.items() for each in found):
             try:
                 certificate.verify_directly_issued_by(authority)
             except (InvalidSignature, ValueError, TypeError):
                 continue
             return number
         raise RefusedError("peer_unknown", "the certificate is signed by no member's authority")
+
+
+def _load_der(certificate_der: bytes) -> x509.Certificate:
+    try:
+        return x509.load_der_x509_certificate(certificate_der)
+    except ValueError as error:
+        raise RefusedError("peer_unknown", f"not a certificate: {error}") from error
+
+
+def validity_of_der(certificate_der: bytes) -> Validity:
+    """Of a peer's certificate as TLS gives it. Raises RefusedError ``peer_unknown`` where it is none."""
+    return _validity(_load_der(certificate_der))

@@ -8,6 +8,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from taxledger.ledger import limits
+from taxledger.nodes.pki import CERTIFICATE_HOURS
 
 __all__ = ["NodeSettings"]
 
@@ -21,6 +22,8 @@ class NodeSettings(BaseSettings):
     """An idle validator co-signs its newest checkpoint anew this often."""
     page_cache_bytes: int = Field(limits.page_cache_bytes_default, ge=1 << 20, le=1 << 34)
     """Pages of the state map kept in memory."""
+    tls_certificate_hours: int = Field(CERTIFICATE_HOURS, ge=1, le=87_600)
+    """Life of the node's own certificate for its peers; renewed when half of it is left."""
     api_certificate: Path | None = None
     """PEM certificate for the query API. With it (and its key) the API may listen beyond loopback."""
     api_private_key: Path | None = None

@@ -18,7 +18,7 @@ import typer
 
 from taxledger import __version__
 from taxledger.ledger.errors import InputError, TaxledgerError
-from taxledger.nodes.cli import attest, change, demo, evidence, ledger, network
+from taxledger.nodes.cli import attest, change, demo, evidence, ledger, member, network
 from taxledger.nodes.cli.output import note
 
 __all__ = ["app", "main", "run"]
@@ -38,6 +38,7 @@ attest.register(app)
 change.register(app)
 evidence.register(app)
 ledger.register(app)
+member.register(app)
 demo.register(app)
 
 

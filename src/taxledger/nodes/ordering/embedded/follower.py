@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from taxledger.ledger import limits
-from taxledger.ledger.errors import RefusedError, TaxledgerError
+from taxledger.ledger.errors import RefusedError, TaxledgerError, UnavailableError
 from taxledger.ledger.execute import Executed
 from taxledger.nodes.certification import Fork
 from taxledger.nodes.ordering.embedded.messages import (
@@ -216,7 +216,12 @@ class Follower:
         Raises:
             RefusedError, UnavailableError: as the sequencer says.
         """
-        await self._sequencer.call("submit", [1, "submit", raw], timeout_ms=60_000)
+        try:
+            await self._sequencer.call("submit", [1, "submit", raw], timeout_ms=60_000)
+        except RefusedError as error:
+            if error.code.startswith("peer_"):  # that is about this node: the transaction was not looked at
+                raise UnavailableError(f"the sequencer refuses this node: {error}") from error
+            raise
 
     @property
     def forks(self) -> Sequence[Fork]:
@@ -230,7 +235,7 @@ class Follower:
             return f"halted: {self.forks[-1].text}"
         if self._problem is not None and "diverged" in self._problem:
             return self._problem
-        if not self._hears:
+        if not self.hears:
             return f"the sequencer {self._sequencer.name} is silent"
         return self._sequencer_status
 
@@ -242,10 +247,11 @@ class Follower:
     @property
     def catching_up(self) -> bool:
         """Whether it hears the sequencer and is still being sent blocks that it lacks."""
-        return self._hears and self._catching_up
+        return self.hears and self._catching_up
 
     @property
-    def _hears(self) -> bool:
+    def hears(self) -> bool:
+        """Whether the sequencer has sent anything of late."""
         return self._heard_at is not None and self._loop.time() - self._heard_at <= _SILENT_AFTER_S
 
     async def run(self) -> None:

@@ -298,6 +298,11 @@ class Sequencer:
         """See ``current``."""
         return False
 
+    @property
+    def hears(self) -> bool:
+        """It calls the others: what it hears is up to itself."""
+        return True
+
     def _ahead(self) -> list[str]:
         """Validators that say they know more decided blocks than we do, if one of them at least is no liar: only
         after our store was replaced by an older one.

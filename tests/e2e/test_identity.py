@@ -1,0 +1,181 @@
+"""Certificates and keys of members on real nodes: renewed, rotated and refused while records come in."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ledgers import check_ledgers
+
+from network import Load, RealNetwork, until
+from taxledger.nodes.cli.main import main
+from taxledger.nodes.hpke import public_key_of
+from taxledger.nodes.pki import authority_hash, issue_certificate, validity_of
+
+HOUR_S = 3_600
+
+
+class Shell:
+    """Runs a command line in this process and keeps what it says."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+
+    def __call__(self, *arguments: object, status: int = 0) -> str:
+        self._capsys.readouterr()
+        found = main([str(each) for each in arguments])
+        said = self._capsys.readouterr()
+        assert found == status, said
+        return said.out if status == 0 else said.err
+
+    def change(self, net: RealNetwork, *arguments: object) -> str:
+        """A proposal by ``tax``'s command, approved by two others; the command's own answer."""
+        said = self(*arguments)
+        proposal = re.search(r"^proposal ([0-9a-f]{32})$", said, re.MULTILINE)
+        assert proposal, said
+        for approver in ("bank2", "bank3"):
+            last = self("member", "approve", "--home", net.homes[approver].path, proposal[1])
+        assert "in force" in last
+        return said
+
+
+@pytest.fixture
+def shell(capsys: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(capsys)
+
+
+def issue(net: RealNetwork, member: str, *, left_s: float, hours: int = 1_000) -> Path:
+    """Give a member's node a certificate that has so many seconds left."""
+    home = net.homes[member]
+    end = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=left_s)
+    issued = end - datetime.timedelta(hours=hours)
+    pem = issue_certificate(
+        home.tls_ca_path.read_bytes(), home.tls_ca_key_path.read_bytes(), now=issued, hours=hours
+    )
+    home.tls_node_path.write_bytes(pem)
+    return home.tls_node_path
+
+
+def left_s(path: Path) -> float:
+    return validity_of(path.read_bytes()).end_s - time.time()
+
+
+def metrics(net: RealNetwork, member: str) -> dict[str, float]:
+    lines = net.get(member, "/metrics").text.splitlines()
+    return {line.split(" ")[0]: float(line.split(" ")[1]) for line in lines if not line.startswith("#")}
+
+
+def entry(shell: Shell, net: RealNetwork, name: str, asked: str = "bank3") -> dict[str, Any]:
+    return dict(json.loads(shell("member", "show", "--home", net.homes[asked].path, name, "--json")))
+
+
+def test_certificates_are_renewed_at_the_start_while_running_and_by_hand(
+    tmp_path: Path, shell: Shell
+) -> None:
+    net = RealNetwork(tmp_path / "net")
+    try:
+        expired = issue(net, "bank1", left_s=-60)
+        due = issue(net, "bank2", left_s=84 * HOUR_S + 8)
+        offline = issue(net, "bank3", left_s=2 * HOUR_S)
+        safe = tmp_path / "bank3-ca.key"
+        net.homes["bank3"].tls_ca_key_path.rename(safe)
+        net.start()
+        assert left_s(expired) > 167 * HOUR_S, "renewed before it listened"
+        assert left_s(due) < 85 * HOUR_S
+        net.submit(net.tag_key())
+        with Load(net, "bank1", "bank2", "bank3") as load:
+            until(lambda: left_s(due) > 167 * HOUR_S, "bank2 renewed its certificate")
+            load.progress(5)
+            name = 'taxledger_peer_certificate_expires_seconds{peer="bank2"}'
+            until(lambda: metrics(net, "tax").get(name, 0) > 167 * HOUR_S, "tax sees the renewed certificate")
+            acknowledged = load.finish()
+        said = metrics(net, "bank2")
+        assert said['taxledger_tls_renewals_total{outcome="renewed"}'] == 1
+        assert said["taxledger_tls_certificate_expires_seconds"] > 167 * HOUR_S
+        assert said["taxledger_tls_authority_expires_seconds"] > 3_600 * 24 * HOUR_S
+        assert said["taxledger_tls_certificate_renews"] == 1
+
+        said = metrics(net, "bank3")
+        assert said["taxledger_tls_certificate_renews"] == 0
+        assert 0 < said["taxledger_tls_certificate_expires_seconds"] < 2 * HOUR_S
+        assert '"certificate runs out"' in net.log("bank3") or "certificate runs out" in net.log("bank3")
+        until(lambda: "certificate runs out" in net.log("tax"), "its peers warn of it too")
+        home = net.homes["bank3"].path
+        assert "private key" in shell("member", "certificate", "--home", home, status=2)
+        wrong = net.homes["bank1"].tls_ca_key_path
+        assert "another key" in shell(
+            "member", "certificate", "--home", home, "--authority-key", wrong, status=2
+        )
+        assert "valid until" in shell("member", "certificate", "--home", home, "--authority-key", safe)
+        assert left_s(offline) > 167 * HOUR_S
+        until(
+            lambda: metrics(net, "bank3")["taxledger_tls_certificate_expires_seconds"] > 167 * HOUR_S,
+            "the running node takes it into use",
+        )
+        net.agree()
+        net.stop()
+        check_ledgers(net, acknowledged)
+    finally:
+        net.close()
+
+
+def test_a_node_whose_certificate_expired_is_refused_by_all_others(tmp_path: Path) -> None:
+    net = RealNetwork(tmp_path / "net")
+    try:
+        issue(net, "bank3", left_s=-60)
+        net.homes["bank3"].tls_ca_key_path.unlink()
+        net.launch("bank3")
+        net.start("tax")
+        net.start("bank1")
+        net.start("bank2")
+        net.submit(net.tag_key())
+        until(lambda: net.status("bank3"), "bank3 answers its own users")
+        assert net.status("bank3")["height"] == 0
+        for name in ("tax", "bank1", "bank2"):
+            assert 'taxledger_peer_certificate_expires_seconds{peer="bank3"}' not in metrics(net, name)
+    finally:
+        net.close()
+
+
+def test_keys_are_rotated_on_the_ledger_while_records_come_in(net: RealNetwork, shell: Shell) -> None:
+    home = net.homes["bank1"]
+    before = entry(shell, net, "bank1")
+    old_hpke = home.key("hpke")
+    old_authority = authority_hash(home.tls_ca_path.read_bytes())
+    with Load(net, "tax", "bank1") as load:
+        load.progress(3)
+        for key in ("transaction", "hpke", "tls"):
+            shell.change(net, "member", "rotate", "--home", home.path, "--key", key)
+            load.progress(3)
+        acknowledged = load.finish()
+    after = entry(shell, net, "bank1")
+    for name in ("transaction_key", "hpke_key", "tls_ca_hash"):
+        assert before[name] != after[name]
+    # The node moved the keys into place, and signs with the new one: its command line can propose again.
+    until(lambda: not list(home.keys_folder.glob("*.next.key")), "the next keys are in place")
+    assert public_key_of(home.key("hpke")).hex() == after["hpke_key"]
+    former = home.keys_folder / f"hpke.{before['hpke_key'][:8]}.key"
+    assert former.read_text().strip() == old_hpke.hex()
+    (folder,) = [path.parent for path in home.tls_folder.glob("*/ca.pem")]
+    assert authority_hash((folder / "ca.pem").read_bytes()).hex() == after["tls_ca_hash"]
+    assert authority_hash(home.tls_ca_path.read_bytes()) == old_authority
+
+    # Everybody has the new authority, though no file was sent around, and hears bank1 under it alone.
+    end_s = validity_of((folder / "node.pem").read_bytes()).end_s
+    for name in ("tax", "bank2", "bank3"):
+        peers = net.homes[name].tls_peers_path
+        assert (folder / "ca.pem").read_bytes() in peers.read_bytes()
+        net.stop(name)
+        net.start(name)
+    name = 'taxledger_peer_certificate_expires_seconds{peer="bank1"}'
+    until(lambda: abs(metrics(net, "tax").get(name, 0) + time.time() - end_s) < 5, "tax hears it")
+    shell.change(net, "member", "rotate", "--home", home.path, "--key", "hpke")
+    assert "policy" in shell("member", "rotate", "--home", home.path, "--key", "vote", status=2)
+    net.agree()
+    net.stop()
+    check_ledgers(net, acknowledged)
