@@ -1,7 +1,7 @@
 """The layers: who may import what. Read from the source, nothing is imported.
 
 ledger   →  standard library (no clock, sockets, randomness), each third-party library in one file
-nodes    →  ledger, api.reader (a Protocol)     api → ledger     api/client: needs no FastAPI
+nodes    →  ledger, api.reader, api.custody (Protocols)     api → ledger     api/client: needs no FastAPI
 nodes/cli, and the entry point of the node process, are composition roots: they alone import everything
 """
 
@@ -23,8 +23,11 @@ COMPOSITION_ROOTS = ("taxledger.nodes.cli", "taxledger.nodes.node")
 LAYERS: list[tuple[str, tuple[str, ...]]] = [
     *((root, ("taxledger",)) for root in COMPOSITION_ROOTS),
     ("taxledger.ledger", ("taxledger.ledger",)),
-    # The reader is a Protocol and its values: what the API asks of a node, so that a node can answer it.
-    ("taxledger.nodes", ("taxledger.ledger", "taxledger.nodes", "taxledger.api.reader")),
+    # Protocols and their values: what the API asks of a node, so that a node can answer it.
+    (
+        "taxledger.nodes",
+        ("taxledger.ledger", "taxledger.nodes", "taxledger.api.reader", "taxledger.api.custody"),
+    ),
     ("taxledger.api", ("taxledger.ledger", "taxledger.api")),
     ("taxledger", ()),
 ]
