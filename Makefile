@@ -1,4 +1,4 @@
-# Every target sets up what it needs in .venv by itself; nothing outside this folder is changed.
+# Every target sets up what it needs in .venv by itself; nothing outside this folder is changed, but by system-deps.
 
 PYTHON ?= python3
 VENV := .venv
@@ -46,13 +46,17 @@ build: $(READY) ## Wheel and source distribution in dist/
 
 lock: ## Renew requirements.lock from pyproject.toml (newest versions that fit)
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
-	build/lock/bin/python -m pip install --quiet '.[node]' --group dev
+	build/lock/bin/python -m pip install --quiet '.[node,hsm]' --group dev
 	{ echo "# Exact versions for development and CI: make lock. No addresses: pip's own settings say where from."; \
 	  build/lock/bin/python -m pip freeze --exclude taxledger; } > requirements.lock
 	rm -rf build/lock
 
-system-deps: ## Only where no ready-made wheel fits: headers and compiler for plyvel (Debian, Ubuntu)
-	sudo apt-get install --yes python3-venv python3-dev g++ libleveldb-dev
+SYSTEM_PACKAGES := python3-venv python3-dev g++ libleveldb-dev softhsm2
+SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
+
+system-deps: ## Debian packages for tests (SoftHSM), and for plyvel where no ready-made wheel fits
+	$(SUDO) apt-get update
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $(SYSTEM_PACKAGES)
 
 clean: ## Remove what was built; keeps .venv
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

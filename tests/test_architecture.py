@@ -36,6 +36,7 @@ ONE_FILE = {
     "msgpack": "taxledger.ledger.canonical",
     "plyvel": "taxledger.ledger.leveldb",
     "aiohttp": "taxledger.nodes.peers",
+    "pkcs11": "taxledger.nodes.sealed.hsm",
 }
 """Libraries that one file alone may import (``cryptography``: one file of the core)."""
 
@@ -44,6 +45,7 @@ CLIENT_LIBRARIES = {"httpx", "tenacity", "msgpack", "cryptography"}
 BASE_ONLY = (
     "taxledger.nodes.home",
     "taxledger.nodes.homeconfig",
+    "taxledger.nodes.vaultconfig",
     "taxledger.nodes.control",
     "taxledger.nodes.lifeline",
 )

@@ -120,9 +120,8 @@ def test_two_processes_make_one_set_of_keys(tmp_path: Path) -> None:
     assert [get(store, bytes([number])) for store in stores for number in range(4)] == [b"content"] * 16
 
 
-def test_a_vault_of_the_first_form_stays_readable(tmp_path: Path) -> None:
-    """One data key for all, wrapped without a name: its rows open, and its year keys get a key of their own."""
-    path = tmp_path / "vault.sqlite"
+def first_form(path: Path) -> tuple[bytes, bytes]:
+    """Makes a vault as it was before there were several data keys; (data key, sealed cell of 2025)."""
     data_key, nonce = os.urandom(32), os.urandom(12)
 
     def seal(table: bytes, key: bytes, content: bytes) -> bytes:
@@ -136,12 +135,17 @@ def test_a_vault_of_the_first_form_stays_readable(tmp_path: Path) -> None:
     wrapped = nonce + AESGCM(KEY).encrypt(nonce, data_key, domain("vault_key"))
     plain.execute("INSERT INTO meta VALUES ('data_key', ?)", (wrapped,))
     plain.execute("INSERT INTO meta VALUES ('owner', ?)", (seal(b"meta", b"owner", b"me"),))
-    year = (2025).to_bytes(2, "big")
-    before = seal(b"years", year, b"year keys")
-    plain.execute("INSERT INTO years VALUES (2025, ?)", (before,))
+    year = seal(b"years", (2025).to_bytes(2, "big"), b"year keys")
+    plain.execute("INSERT INTO years VALUES (2025, ?)", (year,))
     plain.commit()
     plain.close()
+    return data_key, year
 
+
+def test_a_vault_of_the_first_form_stays_readable(tmp_path: Path) -> None:
+    """One data key for all, wrapped without a name: its rows open, and its year keys get a key of their own."""
+    path, year = tmp_path / "vault.sqlite", (2025).to_bytes(2, "big")
+    data_key, before = first_form(path)
     with pytest.raises(FormatError, match="is not the one"):
         sealed_store(path, VAULT, key_file(tmp_path, bytes(32)))
     for _ in range(2):

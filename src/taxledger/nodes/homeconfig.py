@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 from taxledger.ledger.errors import FormatError
+from taxledger.nodes.vaultconfig import VaultConfig, decode_vault, encode_vault
 
 __all__ = [
     "ENGINES",
@@ -54,6 +55,8 @@ class HomeConfig:
     peer_url: str
     peers: tuple[Peer, ...]
     """All members with a node, ascending by number, this one included."""
+    vault: VaultConfig = field(default_factory=VaultConfig)
+    """The keys of its sealed stores."""
 
     @property
     def is_sequencer(self) -> bool:
@@ -141,6 +144,7 @@ def decode_config(document: dict[str, Any]) -> HomeConfig:
         api_url=_url(document, "api.url", "https" if _is_https(document) else "http"),
         peer_url=_url(document, "peer.url", "https"),
         peers=peers,
+        vault=decode_vault(document),
     )
     numbers = [each.number for each in peers]
     if numbers != sorted(set(numbers)):
@@ -180,4 +184,4 @@ def encode_config(config: HomeConfig) -> str:
             f'role = "{each.role}"',
             f'peer_url = "{each.peer_url}"',
         ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + encode_vault(config.vault)

@@ -54,7 +54,7 @@ from taxledger.nodes.ordering.embedded.follower import Follower
 from taxledger.nodes.ordering.embedded.sequencer import Sequencer
 from taxledger.nodes.peers import PeerClient, PeerServer
 from taxledger.nodes.replica import FATAL_EXIT_STATUS, CertifiedState, Replica
-from taxledger.nodes.sealed.homekeys import open_key_provider
+from taxledger.nodes.sealed.homekeys import has_key_provider, open_key_provider
 from taxledger.nodes.settings import NodeSettings
 from taxledger.nodes.trust import Trust
 from taxledger.nodes.upkeep import Upkeep
@@ -115,7 +115,7 @@ class Node:
                 member=config.number,
                 genesis=chain.genesis,
             )
-            if home.has_key("vault")
+            if has_key_provider(home)
             else None
         )
         self.answers = Answers(

@@ -18,7 +18,7 @@ import typer
 
 from taxledger import __version__
 from taxledger.ledger.errors import InputError, TaxledgerError
-from taxledger.nodes.cli import attest, change, demo, evidence, ledger, member, network
+from taxledger.nodes.cli import attest, change, demo, evidence, ledger, member, network, vault
 from taxledger.nodes.cli.output import note
 
 __all__ = ["app", "main", "run"]
@@ -39,6 +39,7 @@ change.register(app)
 evidence.register(app)
 ledger.register(app)
 member.register(app)
+vault.register(app)
 demo.register(app)
 
 

@@ -25,7 +25,7 @@ from taxledger.nodes.sealed.layout import SealedColumn, StoreLayout
 from taxledger.nodes.sealed.providers import KeyProvider
 from taxledger.nodes.sealed.sealing import Sealer
 
-__all__ = ["LOOKUP", "Keyring", "folder_keys", "reseal"]
+__all__ = ["LOOKUP", "Keyring", "folder_keys", "reseal", "reseal_meta"]
 
 LOOKUP = "lookup"
 _FIRST_FORM = "data_key"
@@ -201,3 +201,12 @@ def reseal(connection: sqlite3.Connection, column: SealedColumn, old: Sealer, ne
         raise
     finally:
         connection.create_function("reseal", 3, None)
+
+
+def reseal_meta(connection: sqlite3.Connection, name: str, old: Sealer, new: Sealer) -> None:
+    """The same for a sealed row of ``meta``, where there is one of that name."""
+    row = connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+    if row is not None:
+        place = name.encode()
+        again = new.seal(b"meta", place, 1, old.open(b"meta", place, 1, row[0]))
+        connection.execute("UPDATE meta SET value = ? WHERE name = ?", (again, name))
