@@ -145,7 +145,8 @@ class Custody:
 
     def uploader(self, **options: Any) -> Uploader:
         options.setdefault("clock", self.ledger.clock)
-        return Uploader(self.vault, chainkit.signer(chainkit.ISSUER), self.ledger, **options)
+        signer = options.pop("signer", chainkit.signer(chainkit.ISSUER))
+        return Uploader(self.vault, signer, self.ledger, **options)
 
     def upload(
         self, *paths: Path, source: Source | None = None, through: str | None = None, dry_run: bool = False,

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,10 @@ from custodykit import KEY, NOW_S, Custody, counts, row, state, use_stored_keys,
 from taxledger.ledger import limits
 from taxledger.ledger.crypto import Signer
 from taxledger.ledger.errors import RefusedError, UnavailableError
+from taxledger.ledger.governance import member_set
+from taxledger.ledger.hashing import log_leaf
+from taxledger.ledger.members import member_of
+from taxledger.ledger.operations import encode_approve, encode_propose
 from taxledger.ledger.records import Status
 from taxledger.nodes.custodian.amend import Amender
 from taxledger.nodes.custodian.database import Database
@@ -103,6 +108,31 @@ def test_an_expired_transaction_is_signed_anew_and_its_rows_are_the_same(
     outcome = custody.upload(path)
     assert outcome.resumed == 1
     assert custody.ledger.submitted[2] != custody.ledger.submitted[1]
+    assert custody.vault.database.all("SELECT key, sealed FROM records") == before
+    assert counts(outcome) == (2, 0, 0, 2, 0)
+    custody.verify()
+
+
+def test_what_a_former_key_signed_and_never_counted_is_signed_anew(custody: Custody, tmp_path: Path) -> None:
+    """The member rotated its transaction key while a run was interrupted: its rows stay the same."""
+    path = write_cumcm(tmp_path / "a.csv", [row(1), row(2)])
+    custody.ledger.fail_before = {1}
+    with pytest.raises(UnavailableError):
+        custody.upload(path)
+    before = custody.vault.database.all("SELECT key, sealed FROM records")
+    fresh = chainkit.signer(chainkit.ISSUER, "vote")
+    chain = custody.ledger.chain
+    member = member_of(chain.view, chainkit.ISSUER)
+    assert member is not None
+    change = member_set(replace(member, transaction_key=fresh.public_key), chain.chain_id, [fresh])
+    propose = chain.sign(encode_propose(change), 1)
+    chain.add(propose, *(chain.sign(encode_approve(log_leaf(propose)[:16]), number) for number in (2, 3)))
+    chain.add()
+    custody.reopen()
+    with pytest.raises(RefusedError, match="member_inactive"):
+        custody.upload(path)  # with the former key nothing counts any more
+    outcome = custody.upload(path, signer=fresh)
+    assert outcome.resumed == 1
     assert custody.vault.database.all("SELECT key, sealed FROM records") == before
     assert counts(outcome) == (2, 0, 0, 2, 0)
     custody.verify()

@@ -20,7 +20,16 @@ from taxledger.ledger.members import Member
 from taxledger.nodes.home import Home, place_file, sync_folder
 from taxledger.nodes.hpke import public_key_of
 
-__all__ = ["ROTATED", "KeyInForce", "hpke_key_of", "next_key", "promote_keys", "public_half"]
+__all__ = [
+    "ROTATED",
+    "KeyInForce",
+    "TransactionSigner",
+    "hpke_key_of",
+    "next_key",
+    "promote_keys",
+    "public_half",
+    "signer_now",
+]
 
 ROTATED = ("transaction", "hpke")
 """Uses whose keys are files of ``keys/`` that can be rotated."""
@@ -124,3 +133,12 @@ class KeyInForce:
         if signer is None or signer.public_key != public:
             signer = self._signer = Signer(_private_key(self._home, "transaction", public))
         return signer
+
+
+TransactionSigner = Signer | KeyInForce
+"""Who signs transactions: one key for good, or whichever is in force."""
+
+
+def signer_now(source: TransactionSigner) -> Signer:
+    """The signer to use for the next signature. Raises InputError where its key is not here."""
+    return source if isinstance(source, Signer) else source.present()

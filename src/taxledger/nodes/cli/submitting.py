@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,12 +14,14 @@ from taxledger.nodes.cli.output import connect
 
 if TYPE_CHECKING:
     from taxledger.api.client import Client
-    from taxledger.ledger.crypto import Signer
     from taxledger.nodes.custodian.outbox import Receipt
     from taxledger.nodes.custodian.vault import Vault
     from taxledger.nodes.home import Home
+    from taxledger.nodes.memberkeys import KeyInForce
 
 __all__ = ["ClientSubmitter", "Desk", "open_desk"]
+
+_KEY_S = 1.0
 
 
 class ClientSubmitter:
@@ -64,7 +67,7 @@ class Desk:
     """What an issuer's command works with."""
 
     vault: Vault
-    signer: Signer
+    signer: KeyInForce
     submitter: ClientSubmitter
     client: Client
 
@@ -86,6 +89,28 @@ def _check_issuer(home: Home, leaf: bytes, client: Client) -> None:
         raise InputError(f"{home.config.name} is no issuer; the first issuers of this network: {names}")
 
 
+class _KeyOnLedger:
+    """The member's transaction key as the ledger has it, verified; asked again after a moment."""
+
+    def __init__(self, number: int, client: Client) -> None:
+        self._number = number
+        self._client = client
+        self._known: tuple[float, bytes] | None = None
+
+    def __call__(self) -> bytes:
+        from taxledger.ledger.members import decode_member
+        from taxledger.ledger.statekeys import member_key
+
+        known, now_s = self._known, time.monotonic()
+        if known is None or now_s - known[0] >= _KEY_S:
+            key = member_key(self._number)
+            pairs = self._client.state(key).entries[key]
+            if not pairs:
+                raise InputError(f"member {self._number} is not on this ledger")
+            known = self._known = now_s, decode_member(self._number, pairs[0][1]).transaction_key
+        return known[1]
+
+
 @contextmanager
 def open_desk(home: Home) -> Iterator[Desk]:
     """Vault, signer and way to the ledger of an issuer's home; closed at the end.
@@ -93,8 +118,8 @@ def open_desk(home: Home) -> Iterator[Desk]:
     Raises:
         InputError: this member issues nothing, or its keys can't be read.
     """
-    from taxledger.ledger.crypto import Signer
     from taxledger.nodes.custodian.vault import Vault
+    from taxledger.nodes.memberkeys import KeyInForce
     from taxledger.nodes.sealed.homekeys import open_key_provider
 
     leaf = home.genesis()
@@ -105,5 +130,5 @@ def open_desk(home: Home) -> Iterator[Desk]:
             home.vault_path, open_key_provider(home), chain_id=chain_id(leaf), member=home.config.number
         )
         stack.callback(vault.close)
-        signer = Signer(home.key("transaction"))
+        signer = KeyInForce(home, _KeyOnLedger(home.config.number, client))
         yield Desk(vault=vault, signer=signer, submitter=ClientSubmitter(client), client=client)

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from taxledger.ledger import limits
-from taxledger.ledger.crypto import Signer
 from taxledger.ledger.errors import FormatError, RefusedError
 from taxledger.ledger.hashing import domain_hash
 from taxledger.ledger.operations import RevokeChange, encode_amend, encode_revoke
@@ -24,6 +23,7 @@ from taxledger.nodes.custodian.outbox import STAGE_CHANGE, Outbox, Receipt, Subm
 from taxledger.nodes.custodian.staging import next_version
 from taxledger.nodes.custodian.tags import require_accepted
 from taxledger.nodes.custodian.vault import StoredVersion, TagEntry, Vault
+from taxledger.nodes.memberkeys import TransactionSigner
 
 __all__ = ["REASONS", "Amender", "RecordHistory", "VersionNote", "record_history"]
 
@@ -52,7 +52,7 @@ class Amender:
     def __init__(
         self,
         vault: Vault,
-        signer: Signer,
+        signer: TransactionSigner,
         submitter: Submitter,
         *,
         schemas: Sequence[Schema] = BUILTIN,

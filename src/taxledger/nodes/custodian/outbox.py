@@ -7,7 +7,8 @@
     4. a certified receipt came back: one commit marks it certified, or refused
 
 A crash after 2 leaves it pending. The next run submits the same bytes again, which is harmless: the ledger
-counts a leaf hash once. One that expired, and that the ledger does not know, had no effect and is signed anew
+counts a leaf hash once. One that expired, or whose key was rotated, and that the ledger does not know, had no
+effect and is signed anew
 over the same payload; its former ids are kept, so that a refusal "already there" can be told from our own
 success.
 
@@ -24,13 +25,13 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from taxledger.ledger import limits
-from taxledger.ledger.crypto import Signer
 from taxledger.ledger.errors import RefusedError, UnavailableError
-from taxledger.ledger.hashing import log_leaf
+from taxledger.ledger.hashing import key_id, log_leaf
 from taxledger.ledger.operations import Amend, Attest, Operation, Revoke, TagKey, decode_operation
 from taxledger.ledger.statekeys import month_prefix
 from taxledger.ledger.transaction import decode_transaction, sign_transaction
 from taxledger.nodes.custodian.vault import Vault
+from taxledger.nodes.memberkeys import KeyInForce, TransactionSigner, signer_now
 
 __all__ = [
     "STAGE_ATTEST",
@@ -51,6 +52,9 @@ _PENDING, _CERTIFIED, _REFUSED = range(3)
 _ID_BYTES, _ENTRY_BYTES, _RID_BYTES = 32, 64, 16
 _SIGNINGS_MAX = 3
 _EXPIRED = "transaction_expired"
+_INACTIVE = "member_inactive"
+_BEHIND_S = 1.5
+"""The node that is asked for the key may be a block behind the one that refused."""
 _IN_FLIGHT = 8
 
 
@@ -126,7 +130,11 @@ class Outbox:
     """Signs, stores, submits and settles transactions. Used under ``Vault.exclusive`` only."""
 
     def __init__(
-        self, vault: Vault, signer: Signer, submitter: Submitter, clock: Callable[[], float] = time.time
+        self,
+        vault: Vault,
+        signer: TransactionSigner,
+        submitter: Submitter,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._vault = vault
         self._signer = signer
@@ -161,7 +169,7 @@ class Outbox:
         exp_s = iat_s + limits.transaction_lifetime_s_max
         vault = self._vault
         raw = sign_transaction(
-            self._signer,
+            signer_now(self._signer),
             member=vault.member,
             chain_id=vault.chain_id,
             iat_s=iat_s,
@@ -206,10 +214,12 @@ class Outbox:
             try:
                 receipt = self._submitter.submit(transaction.raw)
             except RefusedError as error:
-                if error.code != _EXPIRED:
+                if error.code not in (_EXPIRED, _INACTIVE):
                     raise
                 known = self._find(transaction)
                 if known is None:
+                    if error.code == _INACTIVE and not self._is_key_replaced(transaction):
+                        raise
                     transaction = self._sign_anew(transaction)
                     continue
                 receipt = known
@@ -218,6 +228,15 @@ class Outbox:
                 receipt = self._find(transaction) or receipt
             return transaction, receipt
         raise UnavailableError(f"{transaction.operation}: signed {_SIGNINGS_MAX} times and expired each time")
+
+    def _is_key_replaced(self, transaction: Transaction) -> bool:
+        """The member has another transaction key now: what the former one signed has no effect any more."""
+        kid = decode_transaction(transaction.raw).kid
+        for pause_s in (0.0, _BEHIND_S):
+            time.sleep(pause_s if isinstance(self._signer, KeyInForce) else 0.0)
+            if key_id(signer_now(self._signer).public_key) != kid:
+                return True
+        return False
 
     def _find(self, transaction: Transaction) -> Receipt | None:
         """The result under any of its ids, a success before a refusal."""

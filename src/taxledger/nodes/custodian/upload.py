@@ -24,7 +24,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from taxledger.ledger.crypto import Signer
 from taxledger.ledger.errors import FormatError
 from taxledger.ledger.operations import encode_attest
 from taxledger.ledger.schemas import Schema, is_date
@@ -37,6 +36,7 @@ from taxledger.nodes.custodian.submission import Submission
 from taxledger.nodes.custodian.tags import Keyring, require_accepted
 from taxledger.nodes.custodian.vault import Vault
 from taxledger.nodes.custodian.verdicts import Verdicts
+from taxledger.nodes.memberkeys import TransactionSigner
 from taxledger.nodes.sources.rows import BadRow, Source
 
 __all__ = ["BATCH_RECORDS", "Progress", "Uploader"]
@@ -109,7 +109,7 @@ class Uploader:
     def __init__(
         self,
         vault: Vault,
-        signer: Signer,
+        signer: TransactionSigner,
         submitter: Submitter,
         *,
         progress: Callable[[Progress], None] | None = None,
@@ -169,7 +169,7 @@ class _Run:
     def __init__(
         self,
         vault: Vault,
-        signer: Signer,
+        signer: TransactionSigner,
         submitter: Submitter,
         progress: Callable[[Progress], None],
         clock: Callable[[], float],
