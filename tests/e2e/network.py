@@ -65,10 +65,14 @@ class RealNetwork:
         issuer: signs the transactions; member 1.
     """
 
-    def __init__(self, directory: Path, *, members: tuple[str, ...] = MEMBERS) -> None:
+    def __init__(
+        self, directory: Path, *, members: tuple[str, ...] = MEMBERS, observers: tuple[str, ...] = ()
+    ) -> None:
         self.directory = directory
-        self.names = members
-        make_network(directory, members=list(members), observers=[], engine="embedded", network="e2e")
+        self.names = members + observers
+        make_network(
+            directory, members=list(members), observers=list(observers), engine="embedded", network="e2e"
+        )
         self.homes = {home.config.name: home for home in control.find_homes(directory)}
         first = self.homes[members[0]]
         self.policy = decode_policy(first.policy())

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import datetime
+import http.client
 import json
 import re
+import ssl
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
+import chainkit
 import pytest
 from ledgers import check_ledgers
 
-from network import Load, RealNetwork, until
+from network import Load, RealNetwork, real_network, until
 from taxledger.nodes.cli.main import main
+from taxledger.nodes.homeconfig import host_port
 from taxledger.nodes.hpke import public_key_of
 from taxledger.nodes.pki import authority_hash, issue_certificate, validity_of
 
@@ -34,13 +40,19 @@ class Shell:
         return said.out if status == 0 else said.err
 
     def change(self, net: RealNetwork, *arguments: object) -> str:
-        """A proposal by ``tax``'s command, approved by two others; the command's own answer."""
+        """A proposal, approved by two others and in force for each of them; the command's own answer."""
         said = self(*arguments)
         proposal = re.search(r"^proposal ([0-9a-f]{32})$", said, re.MULTILINE)
         assert proposal, said
         for approver in ("bank2", "bank3"):
             last = self("member", "approve", "--home", net.homes[approver].path, proposal[1])
         assert "in force" in last
+
+        def in_force() -> bool:
+            homes = [net.homes[name].path for name in ("bank2", "bank3")]
+            return all("accepted since" not in self("member", "proposals", "--home", home) for home in homes)
+
+        until(in_force, "the change is in force")
         return said
 
 
@@ -179,3 +191,152 @@ def test_keys_are_rotated_on_the_ledger_while_records_come_in(net: RealNetwork, 
     net.agree()
     net.stop()
     check_ledgers(net, acknowledged)
+
+
+def open_proposal(shell: Shell, *arguments: object) -> str:
+    found = re.search(r"^proposal ([0-9a-f]{32})$", shell(*arguments), re.MULTILINE)
+    assert found
+    return found[1]
+
+
+def approve(shell: Shell, net: RealNetwork, proposal: str, *members: str) -> None:
+    for name in members:
+        shell("member", "approve", "--home", net.homes[name].path, proposal)
+
+
+def test_a_follower_that_missed_its_own_change_of_authority_comes_back(
+    net: RealNetwork, shell: Shell
+) -> None:
+    home = net.homes["bank1"]
+    for key in ("tls", "transaction"):
+        rotation = ("member", "rotate", "--home", home.path, "--key", key)
+        before = entry(shell, net, "bank1")["height"]
+        proposal = open_proposal(shell, *rotation)
+        net.stop("bank1")
+        approve(shell, net, proposal, "bank2", "bank3")
+        net.submit(net.sign(chainkit.attest(chainkit.group(1 + len(key)))))
+        until(
+            lambda since=before: entry(shell, net, "bank1", asked="tax")["height"] > since, "it is in force"
+        )
+        net.start("bank1", restart=False)
+        net.agree()
+    shell.change(net, *rotation)  # and it can sign
+    net.agree()
+
+
+def test_a_follower_that_missed_the_sequencers_change_of_authority_comes_back(
+    net: RealNetwork, shell: Shell
+) -> None:
+    net.stop("bank1")
+    proposal = open_proposal(shell, "member", "rotate", "--home", net.homes["tax"].path, "--key", "tls")
+    approve(shell, net, proposal, "bank2", "bank3")
+    height = until(lambda: entry(shell, net, "tax")["height"], "it is in force")
+    for name in ("bank2", "tax"):  # nobody has a connection from before
+        net.stop(name)
+        net.start(name)
+    net.start("bank1", restart=False)
+    assert net.agree()["height"] >= height
+    folder = next(net.homes["tax"].tls_folder.glob("*/ca.pem"))
+    until(lambda: folder.read_bytes() in net.homes["bank1"].tls_peers_path.read_bytes(), "bank1 has it")
+    with Load(net, "bank1") as load:
+        load.progress(3)
+        load.finish()
+
+
+@pytest.mark.parametrize("key", ["transaction", "hpke", "tls"])
+def test_a_node_killed_around_its_rotation_goes_on_with_the_key_in_force(
+    net: RealNetwork, shell: Shell, key: str
+) -> None:
+    home = net.homes["bank1"]
+    for delay_s in (0.0, 0.05, 0.2):
+        before = entry(shell, net, "bank1", asked="tax")
+        proposal = open_proposal(shell, "member", "rotate", "--home", home.path, "--key", key)
+        approve(shell, net, proposal, "bank2", "bank3")
+        time.sleep(delay_s)  # where in its change over it is hit; any of them must do
+        net.kill("bank1")
+        until(lambda: net.status("bank1"), "the supervisor started it again")
+        net.agree()
+        after = entry(shell, net, "bank1", asked="tax")
+        assert after["height"] > before["height"]
+        until(lambda: not list(home.keys_folder.glob("*.next.key")), "the next key is in place")
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Iterator[RealNetwork]:
+    with real_network(tmp_path / "net", observers=("auditor",)) as network:
+        yield network
+
+
+def peer_connection(net: RealNetwork, member: str, shown: str) -> http.client.HTTPSConnection:
+    """To a member's node, with another member's certificate."""
+    context = ssl.create_default_context(cafile=net.homes[member].tls_ca_path)
+    context.load_cert_chain(net.homes[shown].tls_node_path)
+    host, port = host_port(net.homes[member].config.peer_url)
+    return http.client.HTTPSConnection(host, port, timeout=10, context=context)
+
+
+def asked(connection: http.client.HTTPSConnection) -> int:
+    """Status of a message with a verb that nobody knows: 404 for a member, 403 for anybody else."""
+    connection.request("POST", "/peer/1/nothing", body=b"")
+    response = connection.getresponse()
+    response.read()
+    return response.status
+
+
+def test_a_suspended_member_is_refused_by_all_others_until_it_is_active_again(
+    watched: RealNetwork, shell: Shell
+) -> None:
+    net, tax = watched, watched.homes["tax"].path
+    net.agree()
+    others = ("tax", "bank1", "bank2", "bank3")
+    with ExitStack() as stack:
+
+        def connect(name: str) -> http.client.HTTPSConnection:
+            return stack.enter_context(closing(peer_connection(net, name, "auditor")))
+
+        connections = {name: connect(name) for name in others}
+        assert {asked(each) for each in connections.values()} == {404}
+        shell.change(net, "member", "suspend", "--home", tax, "auditor")
+        assert entry(shell, net, "auditor")["status"] == "suspended"
+        height = entry(shell, net, "auditor")["height"]
+        for name, connection in connections.items():
+            until(lambda name=name: net.height(name) >= height, "the block of the suspension")
+            assert asked(connection) == 403, f"{name}, on the connection in use"
+            assert asked(connect(name)) == 403
+        net.submit(net.sign(chainkit.attest(chainkit.group(1))))
+        assert net.agree(*others)["height"] > net.height("auditor")
+        shell.change(net, "member", "activate", "--home", tax, "auditor")
+        until(lambda: asked(connections["tax"]) == 404, "it counts again")
+        net.agree()
+        shell.change(net, "member", "remove", "--home", tax, "auditor")
+        assert asked(connections["tax"]) == 403
+
+
+def test_an_observer_has_a_validator_propose_its_rotation(
+    watched: RealNetwork, shell: Shell, tmp_path: Path
+) -> None:
+    net, home = watched, watched.homes["auditor"]
+    net.agree()
+    file = tmp_path / "rotation.json"
+    for key in ("tls", "hpke", "transaction"):
+        before = entry(shell, net, "auditor")
+        said = shell("member", "rotate", "--home", home.path, "--key", key, "--reason", "yearly", "-o", file)
+        assert "auditor: " in said
+        assert json.loads(file.read_text())["reason"] == "yearly"
+        shell.change(net, "member", "propose", "--home", net.homes["tax"].path, file)
+        after = entry(shell, net, "auditor")
+        changed = {name for name in before if before[name] != after[name]} - {"height"}
+        assert changed == {{"tls": "tls_ca_hash", "hpke": "hpke_key"}.get(key, "transaction_key")}
+        net.agree()
+    until(lambda: not list(home.keys_folder.glob("*.next.key")), "the observer's keys are in place")
+    said = shell("member", "proposals", "--home", home.path)
+    assert said.count("in force since block") == 3
+    assert "auditor" in shell("member", "list", "--home", home.path)
+    proposing = ("member", "suspend", "--home", net.homes["tax"].path, "auditor")
+    open_proposal(shell, *proposing)
+    assert "open: approved by 1 of the 3" in shell(*proposing), "asked again, it is the same proposal"
+    assert "one change at a time" in shell(
+        "member", "rotate", "--home", net.homes["bank1"].path, "--key", "hpke", status=1
+    )
+    assert "no proposal" in shell("member", "approve", "--home", net.homes["bank1"].path, "ff" * 16, status=2)
+    assert "expected a member of" in shell("member", "show", "--home", home.path, "nobody", status=2)
