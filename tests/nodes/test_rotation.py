@@ -13,7 +13,7 @@ from pathlib import Path
 
 import chainkit
 import pytest
-from custodykit import KEY, Custody, row, use_stored_keys, write_cumcm
+from custodykit import INVOICE, KEY, Custody, row, use_stored_keys, write_cumcm
 from hsmkit import TOKEN, write_pin
 from rotationkit import make_home
 from test_sealed_store import NOTES, first_form, get, put
@@ -73,7 +73,7 @@ def test_open_vaults_go_on_through_every_rotation(custody: Custody, hsm: str, tm
     pin = str(write_pin(tmp_path / "pin"))
     token = KeySource(provider="pkcs11", module=hsm, token=TOKEN, label=secrets.token_hex(4), pin_file=pin)
     reader = HomeCustody.open(custody)  # type: ignore[arg-type]
-    sigma = reader.sigma("cumcm:E77", 1, 2019)
+    sigma = reader.sigma("cumcm:E77", INVOICE.kind, 2019)
     keys = [(key, 1) for key in sorted(custody.ledger.records())]
     before = sealed_cells(home.vault_path)
     steps = (
@@ -89,7 +89,7 @@ def test_open_vaults_go_on_through_every_rotation(custody: Custody, hsm: str, tm
     for number, step in enumerate(steps):
         step()
         assert all(reader.open_many(keys)), f"step {number}: the node that had it open"
-        assert reader.sigma("cumcm:E77", 1, 2019) == sigma
+        assert reader.sigma("cumcm:E77", INVOICE.kind, 2019) == sigma
         outcome = custody.upload(
             write_cumcm(
                 tmp_path / "b.csv",
@@ -311,6 +311,29 @@ def test_a_vault_of_the_first_form_is_rotated_too(tmp_path: Path) -> None:
     store = sealed_store(home.vault_path, VAULT, open_key_provider(home))
     (sealed,) = store.database.one("SELECT sealed FROM years") or (b"",)
     assert store.open(b"years", (2025).to_bytes(2, "big"), 1, sealed) == b"year keys"
+
+
+def test_without_the_key_of_year_keys_records_still_open(
+    custody: Custody, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = Home(custody.folder)
+    name = rotate_key(home, LAYOUTS, FILE, years=True, now_ms=1).name
+    years = Home(home.path).config.vault.years
+    assert years is not None
+    before = custody.vault.database.all("SELECT value FROM meta ORDER BY name")
+    (home.path / years.file).unlink()
+    custody.reopen()
+    assert all(custody.vault.open_many([(key, 1) for key in custody.ledger.records()]))
+    assert custody.vault.sigma("cumcm:E77", INVOICE.kind, 2019) is not None, "stored pseudonyms too"
+    with pytest.raises(InputError, match="cannot read"):
+        custody.vault.year(2019)
+    with pytest.raises(InputError, match="cannot read"):
+        rotate_data_key(home, LAYOUTS, now_ms=2)
+    assert custody.vault.database.all("SELECT value FROM meta ORDER BY name") == before
+    assert main(["vault", "status", "--home", str(home.path)]) == 0
+    said = capsys.readouterr().out
+    assert name not in said
+    assert "cannot read" in said
 
 
 def test_the_commands(custody: Custody, hsm: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

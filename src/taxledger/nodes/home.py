@@ -134,10 +134,6 @@ class Home:
         return self.path / "vault.sqlite"
 
     @property
-    def vault_key_path(self) -> Path:
-        return self.path / "keys" / "vault.key"
-
-    @property
     def api_keys_path(self) -> Path:
         return self.path / "api_keys.json"
 

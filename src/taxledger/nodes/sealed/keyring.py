@@ -14,7 +14,7 @@ import fcntl
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from taxledger.ledger.errors import FormatError, InputError, UnavailableError
@@ -163,12 +163,13 @@ def folder_keys(folder: Path, *, alone: bool = False) -> Iterator[None]:
     be overlooked. Order of locks: this one, then ``Database.exclusive``, then ``Database.write``.
     """
     path = folder / "keys.lock"
-    try:
-        with path.open("ab") as file:
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(path.open("ab"))
             fcntl.flock(file, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
-            yield
-    except OSError as error:
-        raise UnavailableError(f"{path}: {error.strerror or error}") from error
+        except OSError as error:
+            raise UnavailableError(f"{path}: {error.strerror or error}") from error
+        yield
 
 
 def reseal(connection: sqlite3.Connection, column: SealedColumn, old: Sealer, new: Sealer) -> int:

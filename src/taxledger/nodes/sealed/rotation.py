@@ -361,7 +361,7 @@ def store_facts(home: Home, layouts: Sequence[StoreLayout]) -> list[StoreFacts]:
     facts = []
     for path in sealed_files(home.path):
         layout = _layout_of(path, layouts)
-        database = Database(path, (), what=layout.name)
+        database = Database(path, layout.tables, what=layout.name)
         try:
             meta = dict(database.all("SELECT name, value FROM meta"))
             counts = {
