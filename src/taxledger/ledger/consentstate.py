@@ -22,6 +22,7 @@ __all__ = [
     "UseValue",
     "consent_id",
     "consent_of",
+    "data_erased_digest",
     "decode_consent_value",
     "decode_use_value",
     "encode_consent_value",
@@ -103,6 +104,13 @@ def consent_id(custodian: int, digest: bytes) -> bytes:
 def revoke_hash_of(preimage: bytes) -> bytes:
     """``H("revoke", preimage)`` of 32 bytes."""
     return domain_hash("revoke", preimage)
+
+
+def data_erased_digest(salt: bytes, consent: bytes, sequence: int, reason: str) -> bytes:
+    """``H("data_erased", salt32 ‖ msgpack([consent16, sequence, reason]))``: what ``data.erased`` says of a
+    disclosure that its recipient destroyed.
+    """
+    return domain_hash("data_erased", salt + canonical.encode([consent, sequence, reason]))
 
 
 def encode_consent_value(value: ConsentValue) -> bytes:

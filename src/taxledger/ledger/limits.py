@@ -58,6 +58,8 @@ disclosure_part_records_max = 1_000
 """The consent is looked at again before each part."""
 disclosure_part_bytes_max = 4 * 1024 * 1024
 disclosure_bytes_max = 72 * 1024 * 1024
+notice_records_max = 1_000
+"""Record keys in an erasure notice."""
 
 # --- evidence -----------------------------------------------------------------------------
 evidence_bytes_max = 64 * 1024 * 1024

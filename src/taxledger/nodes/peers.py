@@ -35,7 +35,11 @@ from taxledger.nodes.tls import TlsFiles, client_context, server_context
 
 __all__ = ["Handler", "PeerClient", "PeerServer", "TlsFiles"]
 
-_MESSAGE_BYTES_MAX = {"step": limits.peer_message_bytes_max, "submit": limits.leaf_bytes_max + 64}
+_MESSAGE_BYTES_MAX = {
+    "step": limits.peer_message_bytes_max,
+    "submit": limits.leaf_bytes_max + 64,
+    "erase_notice": 40 * limits.notice_records_max + 64,
+}
 _SMALL_BYTES_MAX = 8_192
 """Of a message of any other verb: nobody makes us decode megabytes to learn that they are no co-signature."""
 _CERTIFICATES_KNOWN_MAX = 1_024
