@@ -10,7 +10,7 @@ from typing import Any
 import chainkit
 
 from taxledger.api.app import create_app
-from taxledger.api.auth import ApiKey, KeyRing, create_key
+from taxledger.api.auth import SCOPES, ApiKey, KeyRing, create_key
 from taxledger.api.reader import (
     CertifiedBlock,
     NodeStatus,
@@ -224,10 +224,8 @@ class Keys:
     """One token for each scope, and the ring that knows them."""
 
     def __init__(self) -> None:
-        rows: dict[str, tuple[str, ApiKey]] = {
-            scope: create_key([scope]) for scope in ("read", "submit", "operate")
-        }
-        rows["all"] = create_key(["read", "submit", "operate"])
+        rows: dict[str, tuple[str, ApiKey]] = {scope: create_key([scope]) for scope in SCOPES}
+        rows["all"] = create_key(SCOPES)
         self.tokens = {name: token for name, (token, _) in rows.items()}
         self.ring = KeyRing(key for _, key in rows.values())
 

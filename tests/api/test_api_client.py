@@ -30,7 +30,7 @@ from taxledger.ledger.query import Query
 URL = "http://127.0.0.1"
 ONCE = RetryLimits(total_s=0.0)
 QUICK = RetryLimits(total_s=5.0, first_s=0.01, pause_s_max=0.02)
-QUERY = Query(subject="cumcm:E14", issuer=5, kinds=(5,), from_period="2017-01", to_period="2019-12")
+QUERY = Query(subject="cumcm:E14", issuer=1, kinds=(5,), from_period="2017-01", to_period="2019-12")
 
 
 @pytest.fixture

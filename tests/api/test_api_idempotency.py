@@ -7,29 +7,47 @@ import asyncio
 import chainkit
 import httpx
 import pytest
-from fakenode import FakeNode
+from fakenode import FakeNode, record
 
 from taxledger.api.idempotency import Answer, IdempotencyStore
 from taxledger.api.problems import ProblemError
+from taxledger.api.reader import RecordChange
 from taxledger.ledger.errors import UnavailableError
 
-ASKED = {"subject": "cumcm:E14", "issuer": 5, "kinds": [5], "from": "2017-01", "to": "2019-12"}
+ASKED = {"subject": "cumcm:E14", "issuer": 1, "kinds": [5], "from": "2017-01", "to": "2019-12"}
+HISTORY = {"key": record(1).hex()}
+
+
+def change(version: int) -> RecordChange:
+    return RecordChange(
+        operation="attest", version=version, status=1, member=5, transaction=bytes(32), height=2, time_ms=7
+    )
 
 
 async def test_a_repetition_gets_the_first_answer(http: httpx.AsyncClient, node: FakeNode) -> None:
     sent = {"Idempotency-Key": "a"}
-    first = await http.post("/v1/dossiers", json=ASKED, headers=sent)
-    node.evidence = b"newer"
-    again = await http.post("/v1/dossiers", json=ASKED, headers=sent)
+    node.changes = [change(1)]
+    first = await http.post("/v1/records/history", json=HISTORY, headers=sent)
+    node.changes = [change(2)]
+    again = await http.post("/v1/records/history", json=HISTORY, headers=sent)
     assert (again.status_code, again.content) == (200, first.content)
     assert again.headers["content-type"] == first.headers["content-type"]
     assert (first.headers.get("idempotency-replayed"), again.headers["idempotency-replayed"]) == (
         None,
         "true",
     )
-    other = await http.post("/v1/dossiers", json=ASKED | {"issuer": 6}, headers=sent)
+    other = await http.post("/v1/records/history", json={"key": record(2).hex()}, headers=sent)
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_mismatch")
-    assert (await http.post("/v1/dossiers", json=ASKED, headers={"Idempotency-Key": "b"})).content == b"newer"
+    newer = await http.post("/v1/records/history", json=HISTORY, headers={"Idempotency-Key": "b"})
+    assert newer.json()["changes"][0]["version"] == 2
+
+
+async def test_a_dossier_is_never_kept(http: httpx.AsyncClient, node: FakeNode) -> None:
+    sent = {"Idempotency-Key": "a"}
+    assert (await http.post("/v1/dossiers", json=ASKED, headers=sent)).content == b"evidence"
+    node.evidence = b"newer"
+    again = await http.post("/v1/dossiers", json=ASKED, headers=sent)
+    assert (again.content, again.headers.get("idempotency-replayed")) == (b"newer", None)
 
 
 async def test_another_question_is_another_body(http: httpx.AsyncClient, node: FakeNode) -> None:
@@ -67,11 +85,12 @@ async def test_repetitions_wait_for_the_one_under_way(http: httpx.AsyncClient, n
 
 
 async def test_a_failure_is_not_kept(http: httpx.AsyncClient, node: FakeNode) -> None:
-    sent = {"Idempotency-Key": "a"}
+    sent = {"Idempotency-Key": "a", "Content-Type": "application/cose"}
+    raw = node.chain.sign(chainkit.attest(chainkit.group(72)))
     node.failure = UnavailableError("later")
-    assert (await http.post("/v1/dossiers", json=ASKED, headers=sent)).status_code == 503
+    assert (await http.post("/v1/transactions", content=raw, headers=sent)).status_code == 503
     node.failure = None
-    assert (await http.post("/v1/dossiers", json=ASKED, headers=sent)).status_code == 200
+    assert (await http.post("/v1/transactions", content=raw, headers=sent)).status_code == 200
 
 
 class Work:

@@ -36,7 +36,7 @@ async def test_a_request_is_one_line_without_anybodys_data(lines: Any, node: Fak
     metrics = NodeMetrics()
     transport = httpx.ASGITransport(app=make_app(node, keys, observer=metrics, metrics=metrics.exposition))
     async with httpx.AsyncClient(transport=transport, base_url="http://node", headers=keys.header()) as http:
-        asked = {"subject": "cumcm:E14", "issuer": 5, "kinds": [5], "from": "2017-01", "to": "2019-12"}
+        asked = {"subject": "cumcm:E14", "issuer": 1, "kinds": [5], "from": "2017-01", "to": "2019-12"}
         await http.post("/v1/dossiers?q=E14", json=asked, headers={"X-Request-Id": "request-0001"})
         await http.get(f"/v1/state/{record(1).hex()}")
         await http.get("/v1/E14")

@@ -12,14 +12,21 @@ import pytest
 from fakenode import FAST, FakeNode, Keys, make_app, policy_bytes, record
 from fastapi.routing import APIRoute
 
-from taxledger.api import models, routes_ledger, routes_node, routes_post
+from taxledger.api import (
+    models,
+    routes_consents,
+    routes_disclosures,
+    routes_ledger,
+    routes_node,
+    routes_post,
+)
 from taxledger.api.reader import RecordChange
 from taxledger.ledger.hashing import log_leaf
 from taxledger.ledger.statemap.proof import verify_prefixes
 
 ROUTES = [
     (method, route.path)
-    for module in (routes_node, routes_ledger, routes_post)
+    for module in (routes_node, routes_ledger, routes_post, routes_consents, routes_disclosures)
     for route in module.router.routes
     if isinstance(route, APIRoute)
     for method in route.methods
@@ -188,15 +195,15 @@ async def test_bad_submissions(
     assert (answer.status_code, answer.json()["code"]) == (status, code)
 
 
-ASKED = {"subject": "cumcm:E14", "issuer": 5, "kinds": [5, 2, 5], "from": "2017-01", "to": "2019-12"}
+ASKED = {"subject": "cumcm:E14", "issuer": 1, "kinds": [5, 2, 5], "from": "2017-01", "to": "2019-12"}
 
 
-async def test_dossier(http: httpx.AsyncClient, node: FakeNode) -> None:
+async def test_own_dossier(http: httpx.AsyncClient, node: FakeNode) -> None:
     answer = await http.post("/v1/dossiers", json=ASKED)
     assert (answer.status_code, answer.content) == (200, b"evidence")
     assert answer.headers["content-type"] == "application/vnd.taxledger.evidence"
     (query,) = node.dossiers
-    assert query.as_list() == ["cumcm:E14", 5, [2, 5], "2017-01", "2019-12"]
+    assert query.as_list() == ["cumcm:E14", 1, [2, 5], "2017-01", "2019-12"]
 
 
 @pytest.mark.parametrize(

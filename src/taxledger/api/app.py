@@ -15,8 +15,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from taxledger import __version__
-from taxledger.api import routes_ledger, routes_node, routes_post
-from taxledger.api.auth import KeySource
+from taxledger.api import routes_consents, routes_disclosures, routes_ledger, routes_node, routes_post
+from taxledger.api.auth import SCOPES, KeySource
+from taxledger.api.custody import Custody, Disclosures
 from taxledger.api.idempotency import IdempotencyStore
 from taxledger.api.middleware import BodyLimit, RequestFrame, RequestObserver, problem_response
 from taxledger.api.models import ProblemBody
@@ -45,6 +46,8 @@ def create_app(
     reader: NodeReader,
     keys: KeySource,
     *,
+    custody: Custody | None = None,
+    disclosures: Disclosures | None = None,
     settings: ApiSettings | None = None,
     observer: RequestObserver | None = None,
     metrics: Callable[[], Awaitable[tuple[bytes, str]]] | None = None,
@@ -55,6 +58,8 @@ def create_app(
     Args:
         reader: the node.
         keys: who may call (auth.KeyFile or auth.KeyRing).
+        custody: the desk of a custodian's node; None at any other.
+        disclosures: asks for data under consents, and keeps it; None where the node takes no part in that.
         settings: limits of this API.
         observer: told of every request.
         metrics: the body and content type of ``/metrics``.
@@ -76,9 +81,11 @@ def create_app(
         settings=chosen,
         once=IdempotencyStore(time.monotonic, age_s_max=chosen.idempotency_age_s),
         slots=StreamSlots(chosen.streams_max),
+        custody=custody,
+        disclosures=disclosures,
         metrics=metrics,
     )
-    for module in (routes_node, routes_ledger, routes_post):
+    for module in (routes_node, routes_ledger, routes_post, routes_consents, routes_disclosures):
         app.include_router(module.router)
     _add_openapi(app)
     app.add_middleware(BodyLimit, bytes_max=chosen.body_bytes_max)
@@ -101,6 +108,7 @@ def _handlers() -> dict[Any, Any]:
 
     async def on_ours(request: Request, error: TaxledgerError) -> Response:
         problem = problem_of(error)
+        request.state.problem = problem.code
         if problem.code == "internal":
             _log.error("node at fault", error=type(error).__name__, code=getattr(error, "code", None))
         return respond(request, problem)
@@ -147,7 +155,7 @@ def _add_openapi(app: FastAPI) -> None:
         "/v1/openapi.json",
         tags=["node"],
         summary="This description",
-        dependencies=[needs("read", "submit", "operate")],
+        dependencies=[needs(*SCOPES)],
         response_class=JSONResponse,
         responses=problems(),
     )

@@ -5,8 +5,9 @@ file holds ``sha256(token)`` only. A fast hash is right here: the secret has 256
 is nothing to guess that a slow hash would slow down, and every request pays for it once. Comparison takes
 constant time.
 
-Scopes do not imply each other: ``read`` (checkpoints, proofs, events, dossiers), ``submit`` (transactions),
-``operate`` (metrics, readiness, the archive).
+Scopes do not imply each other: ``read`` (checkpoints, proofs, events), ``submit`` (transactions), ``operate``
+(metrics, readiness, the archive), ``custody`` (the custodian's desk: subjects, consents, erasure, its own
+records), ``disclose`` (dossiers under a consent, and what is kept of them).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from taxledger.ledger.errors import FormatError, InputError, UnavailableError
 
 __all__ = ["SCOPES", "ApiKey", "KeyFile", "KeyRing", "KeySource", "create_key", "load_keys", "save_keys"]
 
-SCOPES = ("read", "submit", "operate")
+SCOPES = ("read", "submit", "operate", "custody", "disclose")
 _FILE_BYTES_MAX = 1024 * 1024
 _NOTE_CHARACTERS_MAX = 200
 _TOKEN_CHARACTERS_MAX = 128

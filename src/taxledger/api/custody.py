@@ -228,7 +228,7 @@ class Disclosures(Protocol):
         """Revoke any member's consent by the preimage (32 bytes) of its revoke hash.
 
         Raises:
-            RefusedError: ``consent_unknown``, ``consent_preimage_invalid``, ``consent_state_invalid``.
+            RefusedError: ``consent_unknown``, ``preimage_invalid``, ``consent_state_invalid``.
         """
 
     async def stored(self) -> Sequence[StoredDisclosure]:

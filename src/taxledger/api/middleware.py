@@ -132,10 +132,10 @@ class RequestFrame:
         route, method = route_of(scope), scope["method"]
         if self._observer is not None:
             self._observer.observe_request(method=method, route=route, status=status, seconds=seconds)
-        key = scope["state"].get("api_key_id")
-        _log.info(
-            "request", method=method, route=route, status=status, ms=round(seconds * 1e3, 1), api_key=key
-        )
+        known = {"api_key": scope["state"].get("api_key_id")}
+        if (problem := scope["state"].get("problem")) is not None:
+            known["problem"] = problem
+        _log.info("request", method=method, route=route, status=status, ms=round(seconds * 1e3, 1), **known)
 
 
 def _request_id(sent: str | None) -> str:

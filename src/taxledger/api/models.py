@@ -10,18 +10,24 @@ from taxledger.ledger import limits
 
 __all__ = [
     "POLICY_EXAMPLE",
+    "ConsentId",
+    "Digest",
     "DossierRequest",
     "Health",
+    "Hex",
     "History",
     "HistoryRequest",
+    "Period",
     "ProblemBody",
     "Ready",
     "ReceiptBody",
     "RecordChangeBody",
     "StateBody",
     "StatusBody",
+    "StrictModel",
     "TransactionBody",
     "TransactionRequest",
+    "example",
 ]
 
 _HEX = r"^([0-9a-f]{2})*$"
@@ -38,30 +44,32 @@ POLICY_EXAMPLE = (
 )
 
 Hex = Annotated[str, Field(pattern=_HEX)]
+Digest = Annotated[str, Field(pattern=_HEX, min_length=64, max_length=64)]
+ConsentId = Annotated[str, Field(pattern=_HEX, min_length=32, max_length=32)]
 Period = Annotated[str, Field(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$")]
 
 
-class _Model(BaseModel):
+class StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, populate_by_name=True)
 
 
-def _example(**values: Any) -> ConfigDict:
+def example(**values: Any) -> ConfigDict:
     return ConfigDict(
         extra="forbid", strict=True, populate_by_name=True, json_schema_extra={"examples": [values]}
     )
 
 
-class TransactionRequest(_Model):
+class TransactionRequest(StrictModel):
     """A transaction as JSON, for callers that can't send raw bytes."""
 
-    model_config = _example(transaction="0oRYcqQBJwN4HWFwcGxpY2F0aW9uL3RheGxlZGdlcittc2dwYWNr…")
+    model_config = example(transaction="0oRYcqQBJwN4HWFwcGxpY2F0aW9uL3RheGxlZGdlcittc2dwYWNr…")
     transaction: str = Field(description="base64 of the transaction's bytes", max_length=90_000)
 
 
-class DossierRequest(_Model):
+class DossierRequest(StrictModel):
     """What a dossier is asked for. The subject stands in the body, so that no URL or log names it."""
 
-    model_config = _example(subject="cumcm:E14", issuer=1, kinds=[5], to="2019-12", **{"from": "2017-01"})
+    model_config = example(subject="cumcm:E14", issuer=1, kinds=[5], to="2019-12", **{"from": "2017-01"})
     subject: str = Field(min_length=3, max_length=limits.subject_bytes_max)
     issuer: int = Field(ge=1, le=65_535, description="the issuing member's number")
     kinds: list[Annotated[int, Field(ge=1, le=255)]] = Field(
@@ -69,12 +77,17 @@ class DossierRequest(_Model):
     )
     from_: Period = Field(alias="from", description="first period, YYYY-MM")
     to: Period = Field(description="last period, YYYY-MM")
+    consent: str | None = Field(
+        default=None,
+        max_length=4 * -(-limits.consent_bytes_max // 3),
+        description="base64 of the artefact; without it only an issuer's own node answers, for its own records",
+    )
 
 
-class HistoryRequest(_Model):
+class HistoryRequest(StrictModel):
     """Which record's history is asked for."""
 
-    model_config = _example(key=_KEY)
+    model_config = example(key=_KEY)
     key: Hex = Field(min_length=74, max_length=74, description="the record's key, 37 bytes as hex")
 
 
@@ -104,25 +117,25 @@ class ProblemBody(BaseModel):
     code: str
 
 
-class Health(_Model):
+class Health(StrictModel):
     """The process answers."""
 
-    model_config = _example(status="ok")
+    model_config = example(status="ok")
     status: Literal["ok"]
 
 
-class Ready(_Model):
+class Ready(StrictModel):
     """The node serves answers at this height."""
 
-    model_config = _example(ready=True, height=412)
+    model_config = example(ready=True, height=412)
     ready: bool
     height: int
 
 
-class StatusBody(_Model):
+class StatusBody(StrictModel):
     """Where the node stands; ``writes`` is ``ok``, or ``waiting`` for the reason given."""
 
-    model_config = _example(
+    model_config = example(
         member="bank1", number=2, role="validator", network="spine.test", chain_id="0123456789abcdef" * 2,
         engine="embedded", height=412, size=1024, log_root=_HASH, state_root=_HASH,
         certified_time_ms=1_767_225_600_000, cosigned_time_ms=1_767_225_601_000, writes="ok", reason=None,
@@ -146,10 +159,10 @@ class StatusBody(_Model):
     ready: bool
 
 
-class ReceiptBody(_Model):
+class ReceiptBody(StrictModel):
     """What became of a transaction. ``pending``: accepted, the rest is null until it is certified."""
 
-    model_config = _example(
+    model_config = example(
         id=_HASH, state="certified", code=0, name="ok", first_refused=None, height=412, index=1022,
         certified_time_ms=1_767_225_600_000, checkpoint=NOTE_EXAMPLE,
     )  # fmt: skip
@@ -164,7 +177,7 @@ class ReceiptBody(_Model):
     checkpoint: str | None
 
 
-class TransactionBody(_Model):
+class TransactionBody(StrictModel):
     """A certified transaction, with its audit path under ``receipt.checkpoint``."""
 
     receipt: ReceiptBody
@@ -172,15 +185,15 @@ class TransactionBody(_Model):
     inclusion: list[Hex] = Field(description="RFC 6962 audit path, from the leaf upwards")
 
 
-class PrefixBody(_Model):
+class PrefixBody(StrictModel):
     """One prefix asked, and all pairs below it: none means that its absence is proved."""
 
-    model_config = _example(prefix="060001", pairs=[["060001", "nAGjdGF4…"]])
+    model_config = example(prefix="060001", pairs=[["060001", "nAGjdGF4…"]])
     prefix: Hex
     pairs: list[tuple[str, str]] = Field(description="[key as hex, value as base64], ascending")
 
 
-class StateBody(_Model):
+class StateBody(StrictModel):
     """All keys under the prefixes, proved under one checkpoint (docs/protocol.md §6)."""
 
     checkpoint: str
@@ -190,10 +203,10 @@ class StateBody(_Model):
     entries: list[PrefixBody]
 
 
-class RecordChangeBody(_Model):
+class RecordChangeBody(StrictModel):
     """One step in a record's history."""
 
-    model_config = _example(
+    model_config = example(
         operation="amend", version=2, status=2, member=1, transaction=_HASH, height=412,
         time_ms=1_767_225_600_000, reason=2, reason_digest=None,
     )  # fmt: skip
@@ -208,7 +221,7 @@ class RecordChangeBody(_Model):
     reason_digest: Hex | None
 
 
-class History(_Model):
+class History(StrictModel):
     """The certified changes of a record, oldest first."""
 
     key: Hex

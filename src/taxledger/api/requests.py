@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.responses import Response
 
 from taxledger.api.auth import KeySource
+from taxledger.api.custody import Custody, Disclosures
 from taxledger.api.idempotency import Answer, IdempotencyStore, check_key
 from taxledger.api.problems import PROBLEMS, ProblemError
 from taxledger.api.reader import NodeReader
@@ -24,6 +25,7 @@ from taxledger.api.stream import StreamSlots
 __all__ = [
     "ApiSettings",
     "Context",
+    "answer_fresh",
     "answer_once",
     "base64_bytes",
     "context_of",
@@ -42,7 +44,7 @@ _HEX = re.compile(r"[0-9a-f]{2,80}")
 _bearer = HTTPBearer(
     scheme_name="ApiKey",
     auto_error=False,
-    description="An API key `tl_<id>_<secret>`, made by `network create`, with scopes read, submit, operate.",
+    description="An API key `tl_<id>_<secret>`, made by `network create`, with some of the scopes of docs/api.md.",
 )
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -81,6 +83,8 @@ class Context:
     settings: ApiSettings
     once: IdempotencyStore
     slots: StreamSlots
+    custody: Custody | None
+    disclosures: Disclosures | None
     metrics: Callable[[], Awaitable[tuple[bytes, str]]] | None
     closing: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -102,6 +106,7 @@ def needs(*scopes: str) -> Any:
         if key is None:
             raise ProblemError("key_unknown", "this node does not know the key; it may have been revoked")
         request.state.api_key_id = key.id
+        request.state.api_key_scopes = key.scopes
         if not key.scopes.intersection(scopes):
             raise ProblemError("scope_missing", f"this route needs the scope {' or '.join(scopes)}")
 
@@ -175,6 +180,15 @@ def base64_bytes(text: str, what: str) -> bytes:
     if base64.b64encode(data).decode() != text:
         raise ProblemError("malformed", f"{what}: not the one canonical form of base64")
     return data
+
+
+async def answer_fresh(request: Request, work: Callable[[bytes], Awaitable[Answer]]) -> Response:
+    """The answer of a POST whose answers hold a subject's data: worked out each time, never kept."""
+    sent = request.headers.get("idempotency-key")
+    if sent is not None:
+        check_key(sent)
+    answer = await work(await request.body())
+    return Response(answer.body, status_code=answer.status, media_type=answer.media_type)
 
 
 async def answer_once(request: Request, work: Callable[[bytes], Awaitable[Answer]]) -> Response:

@@ -52,6 +52,7 @@ consent_uses_max = 1_000_000
 consent_lifetime_ms_max = 10 * 366 * 86_400_000
 consent_bytes_max = 16_384
 """Of an artefact: what the subject signed, with its signature."""
+instruction_bytes_max = 1_024
 consent_custodians_max = 16
 consent_predicates_max = 32
 disclosure_part_records_max = 1_000
