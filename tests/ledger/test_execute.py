@@ -65,7 +65,7 @@ def test_the_genesis_begins_the_chain():
     tip, layer, nodes = genesis_tip(chain.genesis_leaf)
     assert (tip.height, tip.time_ms, tip.network) == (0, genesis.time_ms, "test.net")
     assert tip.header_hash == tip.frontier.root == hashing.log_leaf(chain.genesis_leaf) == nodes[0, 0]
-    assert layer.count == len(genesis.members) + 4
+    assert layer.count == len(genesis.members) + len(BUILTIN) + 1
     assert next_validators(tip, chain.view) == genesis.validators
     with pytest.raises(InputError):
         genesis_tip(chain.genesis_leaf + b"\x00")

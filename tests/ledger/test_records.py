@@ -34,7 +34,7 @@ from taxledger.ledger.records import (
 )
 from taxledger.ledger.schemas import BUILTIN, Schema, decode_schema, encode_schema
 
-FILING, RATING, INVOICE = BUILTIN
+FILING, RATING, INVOICE = BUILTIN[:3]
 CHAIN = bytes(range(16))
 KEY = bytes([1]) + bytes(36)
 SECRET = bytes(range(32))

@@ -58,7 +58,7 @@ def test_vat_invoice_is_what_the_issuers_agreed() -> None:
 
 
 def test_kinds_have_names_and_numbers() -> None:
-    assert sorted(KINDS.values()) == list(range(1, 12))
+    assert sorted(KINDS.values()) == list(range(1, 13))
     assert KIND_NAMES[5] == "vat_invoice"
     assert (parse_kind("vat_invoice"), parse_kind("5"), parse_kind("200")) == (5, 5, 200)
     assert (kind_name(5), kind_name(200)) == ("vat_invoice", "200")

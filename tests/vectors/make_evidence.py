@@ -84,7 +84,7 @@ def record_vector(schema: Schema, chain_id: bytes, tag: bytes, spec: world.Spec,
 
 
 def record_vectors() -> Json:
-    filing, rating, invoice = BUILTIN
+    filing, rating, invoice = BUILTIN[:3]
     chain_id = cheating.WORLD.chain_id
     signer = world.tag_signers()[0]
     tags = [

@@ -10,15 +10,24 @@ Invariants:
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import date
-from functools import lru_cache
 from typing import Any
 
 from taxledger.ledger import canonical, limits
 from taxledger.ledger.errors import FormatError
+from taxledger.ledger.fields import (
+    FIELD_NAME,
+    ROLE_CONTENT,
+    ROLE_PARTY,
+    Field,
+    Row,
+    Value,
+    fits_of,
+    is_date,
+    is_month,
+)
+from taxledger.ledger.kinds import KIND_NAMES, KINDS, kind_name, parse_kind
 
 __all__ = [
     "BUILTIN",
@@ -27,7 +36,9 @@ __all__ = [
     "ROLE_CONTENT",
     "ROLE_PARTY",
     "Field",
+    "Row",
     "Schema",
+    "Value",
     "decode_schema",
     "encode_schema",
     "is_date",
@@ -36,136 +47,11 @@ __all__ = [
     "parse_kind",
 ]
 
-Value = str | int | bool | None
-Row = Sequence[Value]
-
-ROLE_CONTENT = 0
-ROLE_PARTY = 1
-
-KINDS: dict[str, int] = {
-    "business_registration": 1,
-    "tax_filing": 2,
-    "tax_credit_rating": 3,
-    "tax_arrears": 4,
-    "vat_invoice": 5,
-    "procurement_award": 6,
-    "engineering_contract": 7,
-    "utility_usage": 8,
-    "customs_declaration": 9,
-    "technology_qualification": 10,
-    "credit_summary": 11,
-}
-"""Number of every kind with a name; a network may use others, which then are shown by their number."""
-
-KIND_NAMES: dict[int, str] = {number: name for name, number in KINDS.items()}
-
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
-_PRINTABLE = re.compile(r"[!-~]{1,64}")
-_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
-_DIGITS = re.compile(r"[0-9]+")
-_INTEGERS = ("integer", "money", "ppm")
-_TYPES = ("text", "date", "month", "year", "boolean", *_INTEGERS)
 _PERIOD_TYPES = {
     "month": ("date", "month"),
     "quarter": ("date", "month"),
     "year": ("date", "month", "year"),
 }
-
-
-def kind_name(kind: int) -> str:
-    """The name of a kind, or its number in decimal where it has none."""
-    return KIND_NAMES.get(kind, str(kind))
-
-
-def parse_kind(text: str) -> int:
-    """The number of a kind from its name or its decimal number.
-
-    Raises:
-        FormatError: neither.
-    """
-    if text in KINDS:
-        return KINDS[text]
-    if _DIGITS.fullmatch(text) and not text.startswith("0") and len(text) <= 3 and int(text) <= 255:
-        return int(text)
-    raise FormatError(f"expected a kind, one of {', '.join(KINDS)}, or its number 1–255, got {text!r}")
-
-
-@lru_cache(maxsize=8192)
-def is_date(text: str) -> bool:
-    """Whether this is ``YYYY-MM-DD`` and a day of the calendar."""
-    if not _DATE.fullmatch(text):
-        return False
-    try:
-        date(int(text[:4]), int(text[5:7]), int(text[8:]))
-    except ValueError:
-        return False
-    return True
-
-
-def is_month(text: str) -> bool:
-    """Whether this is ``YYYY-MM``, year 0001 or later."""
-    return bool(_MONTH.fullmatch(text)) and not text.startswith("0000")
-
-
-def _fits_text(value: Any) -> bool:
-    if type(value) is not str or len(value) > limits.field_text_bytes_max:
-        return False
-    if value.isascii():
-        return True
-    try:
-        return len(value.encode()) <= limits.field_text_bytes_max
-    except UnicodeEncodeError:  # a lone surrogate
-        return False
-
-
-def _fits_integer(value: Any) -> bool:
-    return type(value) is int and -limits.integer_max <= value <= limits.integer_max
-
-
-_FITS: dict[str, Callable[[Any], bool]] = {
-    "text": _fits_text,
-    "date": lambda value: type(value) is str and is_date(value),
-    "month": lambda value: type(value) is str and is_month(value),
-    "year": lambda value: type(value) is int and 1 <= value <= 9999,
-    "boolean": lambda value: type(value) is bool,
-    **dict.fromkeys(_INTEGERS, _fits_integer),
-}
-
-
-def _fits_of(type_: str | tuple[str, ...]) -> Callable[[Any], bool]:
-    if isinstance(type_, str):
-        return _FITS[type_]
-    allowed = frozenset(type_)
-    return lambda value: type(value) is str and value in allowed
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Field:
-    """One field of a schema.
-
-    Attributes:
-        name: matches ``[a-z][a-z0-9_]{0,31}``.
-        type: ``text``, ``date``, ``month``, ``year``, ``integer``, ``money``, ``ppm``, ``boolean``, or
-            the tuple of the allowed texts.
-        role: ``ROLE_CONTENT``, or ``ROLE_PARTY`` for a counterparty (left out of fingerprints).
-    """
-
-    name: str
-    type: str | tuple[str, ...]
-    role: int = ROLE_CONTENT
-
-    def __post_init__(self) -> None:
-        if type(self.name) is not str or not _NAME.fullmatch(self.name):
-            raise FormatError(f"expected a field name [a-z][a-z0-9_]{{0,31}}, got {self.name!r}")
-        if isinstance(self.type, tuple):
-            texts = [text for text in self.type if type(text) is str and _PRINTABLE.fullmatch(text)]
-            if not texts or len(texts) != len(self.type) or len(set(texts)) != len(texts):
-                raise FormatError(f"field {self.name}: expected distinct ASCII texts, got {self.type!r}")
-        elif self.type not in _TYPES:
-            raise FormatError(f"field {self.name}: expected a type of {_TYPES}, got {self.type!r}")
-        if type(self.role) is not int or self.role not in (ROLE_CONTENT, ROLE_PARTY):
-            raise FormatError(f"field {self.name}: expected role 0 or 1, got {self.role!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,7 +85,7 @@ class Schema:
         for number in (self.kind, self.number):
             if type(number) is not int or not 1 <= number <= 255:
                 raise FormatError(f"expected kind and schema 1–255, got {number!r}")
-        if type(self.name) is not str or not _NAME.fullmatch(self.name):
+        if type(self.name) is not str or not FIELD_NAME.fullmatch(self.name):
             raise FormatError(f"expected a schema name [a-z][a-z0-9_]{{0,31}}, got {self.name!r}")
         if not 1 <= len(self.fields) <= limits.fields_max:
             raise FormatError(f"expected 1 to {limits.fields_max} fields, got {len(self.fields)}")
@@ -207,7 +93,7 @@ class Schema:
         if len(position) != len(self.fields):
             raise FormatError("expected distinct field names")
         object.__setattr__(self, "position", position)
-        object.__setattr__(self, "_fits", tuple(_fits_of(each.type) for each in self.fields))
+        object.__setattr__(self, "_fits", tuple(fits_of(each.type) for each in self.fields))
         packed = tuple(b"\x92" + canonical.encode(each.name) for each in self.fields)
         object.__setattr__(self, "packed_names", packed)
         self._check_unique()
@@ -355,6 +241,8 @@ def _fields(text: str) -> tuple[Field, ...]:
     return tuple(fields)
 
 
+_PREDICATE_IDENTITY = ("formula", "formula_version", "as_of", "checkpoint_size")
+
 BUILTIN: tuple[Schema, ...] = (
     # `period` is the last month that a filing covers and `months` how many it covers; `corrects` names the
     # filing that this one replaces.
@@ -391,6 +279,37 @@ BUILTIN: tuple[Schema, ...] = (
         unique=((("number", 20),), (("code", 0), ("number", 0))),
         fingerprint=("direction", "sale"),
         period=("month", "date"),
+    ),
+    # ``closed`` is absent while it is open; closing it is an amendment.
+    Schema(
+        kind=KINDS["tax_arrears"],
+        number=1,
+        name="tax_arrears",
+        fields=_fields(
+            "category:arrears|violation|audit number:text opened:date closed:date tax:text currency:text "
+            "amount:money authority:text"
+        ),
+        unique=((("category", 0), ("number", 0)),),
+        fingerprint=None,
+        period=("month", "opened"),
+    ),
+    # An answer that the custodian computed (docs/predicates.md). Its argument is a text, or an amount of money,
+    # or none. The one made after an input changed is a record of its own: it stands at another checkpoint.
+    Schema(
+        kind=KINDS["predicate"],
+        number=1,
+        name="predicate",
+        fields=_fields(
+            "name:text argument:text currency:text amount:money formula:text formula_version:integer as_of:date "
+            "result:boolean input_kind:integer input_from:month input_to:month checkpoint_size:integer "
+            "checkpoint_root:text height:integer"
+        ),
+        unique=tuple(
+            tuple((name, 0) for name in ("name", *argument, *_PREDICATE_IDENTITY))
+            for argument in (("argument",), ("amount",), ())
+        ),
+        fingerprint=None,
+        period=("month", "as_of"),
     ),
 )
 """The schemas that every new network starts with."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from taxledger.ledger.errors import FormatError
 from taxledger.ledger.records import SUBJECT_SCHEMES, Status
-from taxledger.ledger.schemas import BUILTIN, Schema, parse_kind
+from taxledger.ledger.schemas import BUILTIN, KINDS, Schema, parse_kind
 from taxledger.nodes.sources.cells import DATE_FORMS, strip_cell
 
 __all__ = ["Mapping", "decode_mapping", "load_mapping", "required_fields"]
@@ -30,6 +30,7 @@ _REQUIRED = {
     "vat_invoice": ("direction", "number", "date", "currency", "net", "tax", "gross"),
     "tax_filing": ("tax", "period", "currency"),
     "tax_credit_rating": ("year", "grade"),
+    "tax_arrears": ("category", "opened"),
 }
 _TABLES = ("file", "forms", "subject", "status", "columns", "constants", "values")
 
@@ -270,9 +271,11 @@ def _schema(kind: Any, schemas: Sequence[Schema]) -> Schema:
     if type(kind) is not str:
         raise FormatError(f'expected kind = "…", got {kind!r:.40}')
     number = parse_kind(kind)
-    known = [each for each in schemas if each.kind == number]
+    # Answers to predicates are computed, not read.
+    readable = [each for each in schemas if each.kind != KINDS["predicate"]]
+    known = [each for each in readable if each.kind == number]
     if not known:
-        names = ", ".join(sorted({each.name for each in schemas}))
+        names = ", ".join(sorted({each.name for each in readable}))
         raise FormatError(f"kind: expected one of {names}, got {kind!r}")
     return max(known, key=lambda each: each.number)
 
