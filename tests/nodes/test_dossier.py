@@ -52,7 +52,7 @@ def custodian(tmp_path: Path) -> Iterator[Custodian]:
 def test_a_proposal_that_lapsed_gives_no_schema_its_document(custodian: Custodian) -> None:
     state = SimpleNamespace(view=View())
     for _ in range(2):
-        assert custodian._document(state, chainkit.INVOICE, 2) == REGISTERED
+        assert custodian.document(state, chainkit.INVOICE, 2) == REGISTERED
 
 
 @pytest.mark.parametrize(

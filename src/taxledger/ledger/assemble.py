@@ -24,7 +24,7 @@ from taxledger.ledger.records import (
 from taxledger.ledger.schemas import Schema, Value, decode_schema
 from taxledger.ledger.statekeys import schema_key, tag_key_key
 
-__all__ = ["Opener", "ProvingMap", "Scope", "assemble"]
+__all__ = ["Opener", "ProvingMap", "Scope", "assemble", "everything"]
 
 Opened = tuple[bytes, Sequence[Value]]
 Opener = Callable[[list[tuple[bytes, RecordValue]]], Sequence[Opened | None]]
@@ -55,7 +55,8 @@ class ProvingMap(Protocol):
     def prove(self, prefixes: Sequence[bytes]) -> ProvenEntries: ...
 
 
-def _everything(schema: Schema) -> tuple[int, ...] | None:
+def everything(schema: Schema) -> tuple[int, ...] | None:
+    """The scope of who may see all fields."""
     return None
 
 
@@ -69,7 +70,7 @@ def assemble(
     sigmas: Mapping[tuple[int, int], bytes],
     schema_document: Callable[[int, int], bytes],
     opener: Opener,
-    scope: Scope = _everything,
+    scope: Scope = everything,
 ) -> Evidence:
     """The evidence for a query.
 

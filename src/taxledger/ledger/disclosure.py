@@ -21,7 +21,7 @@ from taxledger.ledger.consentscope import check_scope, opened_fields
 from taxledger.ledger.consentstate import ConsentValue, UseValue, decode_consent_value, decode_use_value
 from taxledger.ledger.errors import FormatError, InputError, RefusedError, VerificationError
 from taxledger.ledger.evidence import decoding
-from taxledger.ledger.hashing import domain_hash, log_leaf, sha256
+from taxledger.ledger.hashing import domain, domain_hash, log_leaf, sha256
 from taxledger.ledger.merkle import verify_inclusion
 from taxledger.ledger.parts import join_evidence
 from taxledger.ledger.policy import Policy, verify_signatures
@@ -36,8 +36,10 @@ __all__ = [
     "UseProof",
     "close_digest",
     "decode_disclosure",
+    "digest_of_pieces",
     "encode_disclosure",
     "evidence_query",
+    "piece_info",
     "use_digest",
     "use_keys",
     "verify_disclosure",
@@ -111,12 +113,22 @@ class Disclosed:
 
 def use_digest(salt: bytes, frame: bytes, parts: Sequence[bytes]) -> bytes:
     """``H("use", salt ‖ SHA256(frame) ‖ SHA256(part) …)``: all that is planned to leave."""
-    return domain_hash("use", salt + sha256(frame) + b"".join(map(sha256, parts)))
+    return digest_of_pieces("use", salt, [sha256(frame), *map(sha256, parts)])
 
 
 def close_digest(salt: bytes, frame: bytes, parts: Sequence[bytes]) -> bytes:
     """``H("use_close", salt ‖ SHA256(frame) ‖ SHA256(part) …)``: of the parts that left."""
-    return domain_hash("use_close", salt + sha256(frame) + b"".join(map(sha256, parts)))
+    return digest_of_pieces("use_close", salt, [sha256(frame), *map(sha256, parts)])
+
+
+def digest_of_pieces(what: str, salt: bytes, hashes: Sequence[bytes]) -> bytes:
+    """``use_digest`` (``what`` is ``use``) or ``close_digest`` (``use_close``) from the pieces' SHA-256."""
+    return domain_hash(what, salt + b"".join(hashes))
+
+
+def piece_info(consent: bytes, sequence: int, piece: int) -> bytes:
+    """HPKE's ``info`` of a piece: 0 is the frame, the parts follow."""
+    return domain("disclosure") + consent + sequence.to_bytes(4, "big") + piece.to_bytes(4, "big")
 
 
 def use_keys(artefact: Artefact, custodian: int, sequence: int) -> list[bytes]:

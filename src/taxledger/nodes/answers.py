@@ -19,7 +19,7 @@ from taxledger.api.reader import (
     StateAnswer,
     TransactionAnswer,
 )
-from taxledger.ledger.errors import FormatError, RefusedError, UnavailableError
+from taxledger.ledger.errors import RefusedError, UnavailableError
 from taxledger.ledger.header import Header
 from taxledger.ledger.merkle import prove_inclusion
 from taxledger.ledger.query import Query
@@ -38,9 +38,6 @@ from taxledger.nodes.replica import CertifiedState, Replica
 
 __all__ = ["Answers", "Engine"]
 
-_DOSSIER_MS = 60_000
-_DOSSIER_BYTES_MAX = 64 * 1024 * 1024
-_DOSSIER_REFUSALS = ("issuer_unknown", "custodian_refused", "answer_too_large")
 _REFUSALS = {
     "wrong_chain": "transaction_foreign",
     "not_yet_valid": "transaction_early",
@@ -263,37 +260,12 @@ class Answers:
     # --- dossiers -----------------------------------------------------------------------------
 
     async def dossier(self, query: Query) -> bytes:
+        """Of this member's own records: others' come under a consent (``recipient/asking.py``)."""
         if query.issuer == self._config.number:
             return await self._own_dossier(query)
-        peer = self._peers.get(query.issuer)
-        if peer is None:
+        if query.issuer not in self._peers:
             raise RefusedError("issuer_unknown", f"member {query.issuer} has no node here")
-        message = [1, "dossier", *query.as_list()]
-        try:
-            return await peer.call(
-                "dossier", message, timeout_ms=_DOSSIER_MS, answer_bytes_max=_DOSSIER_BYTES_MAX
-            )
-        except RefusedError as error:
-            if error.code in _DOSSIER_REFUSALS:
-                raise
-            # Its codes are another node's words: none of them may become a problem of this API.
-            raise RefusedError("custodian_refused", str(error)) from error
-
-    async def on_dossier(self, member: int, message: object) -> bytes:
-        """Peer verb ``dossier``: the custodian's side. The sender is an active member, by its certificate. The
-        log says who asked: there is no other trace.
-        """
-        if type(message) is not list or len(message) != 7 or message[:2] != [1, "dossier"]:
-            raise FormatError("expected a dossier message of 7 elements")
-        subject, issuer, kinds, begin, end = message[2:]
-        if type(kinds) is not list:
-            raise FormatError("expected kinds as an array")
-        query = Query(subject=subject, issuer=issuer, kinds=tuple(kinds), from_period=begin, to_period=end)
-        evidence = await self._own_dossier(query)
-        self._log.info(
-            "dossier", member=member, kinds=list(query.kinds), begin=begin, end=end, bytes=len(evidence)
-        )
-        return evidence
+        raise RefusedError("consent_missing", "another member's records are shown under a consent only")
 
     async def _own_dossier(self, query: Query) -> bytes:
         if self._custodian is None:

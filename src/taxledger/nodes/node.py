@@ -56,6 +56,7 @@ from taxledger.nodes.peers import PeerClient, PeerServer
 from taxledger.nodes.replica import FATAL_EXIT_STATUS, CertifiedState, Replica
 from taxledger.nodes.sealed.homekeys import has_key_provider, open_key_provider
 from taxledger.nodes.settings import NodeSettings
+from taxledger.nodes.sharing import Sharing
 from taxledger.nodes.trust import Trust
 from taxledger.nodes.upkeep import Upkeep
 
@@ -138,6 +139,16 @@ class Node:
                 others=[self.peers[peer.number] for peer in config.others if peer.role == "validator"],
             )
         self.answers.engine = self.engine
+        self.sharing = Sharing(
+            home,
+            custodian=self.custodian,
+            replica=self.replica,
+            answers=self.answers,
+            peers=self.peers,
+            signer=self.transaction_key.present,
+            idle_ms=settings.disclosure_idle_ms,
+            sweep_s=settings.sweep_ms / 1000,
+        )
         if isinstance(self.engine, Sequencer):
             self.engine.on_timing = self.metrics.observe_timing
         self._cache = cache
@@ -164,9 +175,9 @@ class Node:
         handlers: dict[str, Any] = {
             "authority": self.trust.on_authority,
             "cosign": self._on_cosign,
-            "dossier": self.answers.on_dossier,
             "log_signature": self.answers.notes.on_log_signature,
             "votes": self.engine.on_votes,
+            **self.sharing.handlers(),
         }
         if isinstance(self.engine, Sequencer):
             handlers["submit"] = partial(self.engine.on_submit, wait=self._submit_and_wait)
@@ -274,6 +285,7 @@ class Node:
             "heartbeat": self._heartbeat(),
             "upkeep": self.upkeep.run(peer_server, self.peers),
             "observer": self._observe(),
+            **self.sharing.tasks(),
         }
         tasks = {asyncio.ensure_future(part): name for name, part in parts.items()}
         self.log.info("started", member=self.home.config.name, height=self.application.chain.tip.height)
@@ -292,6 +304,7 @@ class Node:
                 if name != "api":
                     task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await self.sharing.stop()
             for peer in self.peers.values():
                 await peer.close()
             if self.custodian is not None:

@@ -24,6 +24,10 @@ class NodeSettings(BaseSettings):
     """Pages of the state map kept in memory."""
     tls_certificate_hours: int = Field(CERTIFICATE_HOURS, ge=1, le=87_600)
     """Life of the node's own certificate for its peers; renewed when half of it is left."""
+    disclosure_idle_ms: int = Field(60_000, ge=200, le=3_600_000)
+    """A disclosure that its recipient does not go on with is closed after this."""
+    sweep_ms: int = Field(60_000, ge=100, le=3_600_000)
+    """Time between two looks for stored disclosures whose retention has ended."""
     api_certificate: Path | None = None
     """PEM certificate for the query API. With it (and its key) the API may listen beyond loopback."""
     api_private_key: Path | None = None

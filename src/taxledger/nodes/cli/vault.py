@@ -23,9 +23,11 @@ __all__ = ["register", "store_layouts"]
 def store_layouts() -> tuple[StoreLayout, ...]:
     """Every kind of sealed store that a home can have. A new kind is added here, or its data keys can't be
     replaced."""
+    from taxledger.nodes.custodian.custody import CUSTODY
     from taxledger.nodes.custodian.database import VAULT
+    from taxledger.nodes.recipient.store import RECEIVED
 
-    return (VAULT,)
+    return (VAULT, CUSTODY, RECEIVED)
 
 
 def _now_ms() -> int:

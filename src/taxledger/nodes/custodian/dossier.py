@@ -1,7 +1,7 @@
 """The custodian's answer to a dossier: plain records out of the vault, proofs out of the certified state,
 one file.
 
-Until consents exist on the ledger, any active member may ask (docs/threat-model.md says so).
+Who may have it is decided elsewhere: the issuer itself (``answers.py``), or who has a consent (``disclosing.py``).
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from taxledger.ledger import canonical, statekeys
-from taxledger.ledger.assemble import assemble
+from taxledger.ledger.assemble import Scope, assemble, everything
 from taxledger.ledger.errors import InputError, LimitError, RefusedError, UnavailableError
-from taxledger.ledger.evidence import encode_evidence
+from taxledger.ledger.evidence import Evidence, encode_evidence
 from taxledger.ledger.genesis import Genesis
 from taxledger.ledger.hashing import sha256
 from taxledger.ledger.members import member_of
@@ -62,21 +62,29 @@ class Custodian:
         return self._vault
 
     def evidence(self, query: Query, state: CertifiedState, note: bytes) -> bytes:
-        """Evidence for a query at the certified state. Runs on ``executor``.
+        """Evidence of all fields, for the issuer itself. Runs on ``executor``; errors as ``opened``."""
+        evidence = self.opened(query, state, note)
+        try:
+            return encode_evidence(evidence)
+        except LimitError as error:
+            raise RefusedError("answer_too_large", str(error)) from error
+
+    def opened(self, query: Query, state: CertifiedState, note: bytes, scope: Scope = everything) -> Evidence:
+        """Evidence for a query at the certified state, opened as far as the scope says. Runs on ``executor``.
 
         Raises:
             RefusedError: ``issuer_unknown``: not an issuer of a kind asked; ``answer_too_large``.
             UnavailableError: the vault lacks what the answer needs, or is damaged.
         """
         try:
-            return self._evidence(query, state, note)
+            return self._evidence(query, state, note, scope)
         except LimitError as error:
             raise RefusedError("answer_too_large", str(error)) from error
         except InputError as error:  # the query was checked long before: this is about our own file
             get_logger("custodian").error("the vault is damaged", exc_info=error)
             raise UnavailableError("the custodian can't read its vault; its log says more") from error
 
-    def _evidence(self, query: Query, state: CertifiedState, note: bytes) -> bytes:
+    def _evidence(self, query: Query, state: CertifiedState, note: bytes, scope: Scope) -> Evidence:
         member = member_of(state.view, query.issuer)
         if query.issuer != self._member or member is None:
             raise RefusedError("issuer_unknown", f"member {query.issuer} is not the issuer here")
@@ -99,20 +107,19 @@ class Custodian:
         def opener(asked: list[tuple[bytes, RecordValue]]) -> Sequence[tuple[bytes, Sequence[Value]] | None]:
             return vault.open_many([(key, value.version) for key, value in asked])
 
-        return encode_evidence(
-            assemble(
-                query,
-                view=state.view,
-                checkpoint=note,
-                header=state.header_leaf,
-                inclusion=state.header_inclusion(),
-                sigmas=sigmas,
-                schema_document=lambda kind, schema: self._document(state, kind, schema),
-                opener=opener,
-            )
+        return assemble(
+            query,
+            view=state.view,
+            checkpoint=note,
+            header=state.header_leaf,
+            inclusion=state.header_inclusion(),
+            sigmas=sigmas,
+            schema_document=lambda kind, schema: self.document(state, kind, schema),
+            opener=opener,
+            scope=scope,
         )
 
-    def _document(self, state: CertifiedState, kind: int, schema: int) -> bytes:
+    def document(self, state: CertifiedState, kind: int, schema: int) -> bytes:
         """A schema's document: of the genesis, or of the proposal that registered it."""
         found = self._documents.get((kind, schema))
         if found is not None:

@@ -1,0 +1,353 @@
+"""The custodian's book of consents: subjects' keys, artefacts, instructions, uses and their sealed pieces.
+
+A store of its own beside the vault, so that no upload holds a disclosure up. In the clear stand only what is on
+the ledger (ids, numbers, counts) and keyed hashes of subjects; pieces are sealed to their recipient, so the
+custodian itself can't read them again.
+
+The order of durability of a use:
+
+    1. the pieces, and the signed ``consent.use`` that commits to them: one synced commit (``plan``)
+    2. ``consent.use`` is certified
+    3. before a piece leaves, that it may have left is synced (``leaves``)
+    4. the signed ``consent.use_close``, saying what may have left: one commit (``close``), then it is certified
+
+So after a crash at any point: nothing left that 1 does not cover, and the close never says less than what left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from taxledger.ledger import canonical
+from taxledger.nodes.own import SENT_TABLE, OwnTransactions, Signed, StoredTransactions
+from taxledger.nodes.sealed.layout import SealedColumn, StoreLayout
+from taxledger.nodes.sealed.providers import KeyProvider
+from taxledger.nodes.sealed.store import sealed_store
+
+__all__ = ["CUSTODY", "CustodyBook", "SubjectKey", "Use", "grant_place", "use_place"]
+
+CUSTODY = StoreLayout(
+    name="custody",
+    tables=(
+        SENT_TABLE,
+        """
+        CREATE TABLE IF NOT EXISTS subjects (
+            subject BLOB NOT NULL, number INTEGER NOT NULL, sealed BLOB NOT NULL,
+            PRIMARY KEY (subject, number)) WITHOUT ROWID
+        """,
+        """
+        CREATE TABLE IF NOT EXISTS consents (
+            consent BLOB PRIMARY KEY, subject BLOB NOT NULL, sealed BLOB NOT NULL) WITHOUT ROWID
+        """,
+        """
+        CREATE INDEX IF NOT EXISTS consents_subject ON consents (subject)
+        """,
+        """
+        CREATE TABLE IF NOT EXISTS instructions (
+            consent BLOB NOT NULL, number INTEGER NOT NULL, sealed BLOB NOT NULL,
+            PRIMARY KEY (consent, number)) WITHOUT ROWID
+        """,
+        """
+        CREATE TABLE IF NOT EXISTS uses (
+            consent BLOB NOT NULL, sequence INTEGER NOT NULL, request BLOB NOT NULL, member INTEGER NOT NULL,
+            pieces INTEGER NOT NULL, may_have_left INTEGER NOT NULL, ended_ms INTEGER, sealed BLOB NOT NULL,
+            PRIMARY KEY (consent, sequence)) WITHOUT ROWID
+        """,
+        """
+        CREATE TABLE IF NOT EXISTS pieces (
+            consent BLOB NOT NULL, sequence INTEGER NOT NULL, piece INTEGER NOT NULL, content BLOB NOT NULL,
+            PRIMARY KEY (consent, sequence, piece)) WITHOUT ROWID
+        """,
+    ),
+    columns=(
+        SealedColumn(table="subjects", key="subject", version="number"),
+        SealedColumn(table="consents", key="consent"),
+        SealedColumn(table="instructions", key="consent", version="number"),
+        SealedColumn(table="uses", key="consent", version="sequence"),
+    ),
+)
+
+
+def grant_place(consent: bytes) -> bytes:
+    """Where the transaction of a grant is stored."""
+    return b"grant" + consent
+
+
+def instruction_place(consent: bytes, number: int) -> bytes:
+    return b"order" + consent + number.to_bytes(8, "big")
+
+
+def use_place(consent: bytes, sequence: int) -> bytes:
+    return b"use__" + consent + sequence.to_bytes(4, "big")
+
+
+def close_place(consent: bytes, sequence: int) -> bytes:
+    return b"close" + consent + sequence.to_bytes(4, "big")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubjectKey:
+    """A key that the custodian has registered for a subject.
+
+    Attributes:
+        number: from 1; the newest one is in force.
+        public_key: 32 bytes.
+        authentication: how the person that brought it was identified; ``reason`` why a former one was replaced.
+        registered_ms: when.
+    """
+
+    number: int
+    public_key: bytes
+    authentication: str
+    reason: str | None
+    registered_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Use:
+    """A planned disclosure.
+
+    Attributes:
+        consent: 16 bytes; ``sequence`` the number of the use.
+        request: 16 bytes that the recipient chose: the same request again is the same use.
+        member: the recipient.
+        hashes: SHA-256 of every piece, the frame first.
+        counts: records in every piece; 0 for the frame.
+        salt: 32 bytes.
+        hpke_key: public key to which the pieces are sealed.
+        may_have_left: how many pieces may have left, from the first on.
+    """
+
+    consent: bytes
+    sequence: int
+    request: bytes
+    member: int
+    hashes: tuple[bytes, ...]
+    counts: tuple[int, ...]
+    salt: bytes
+    hpke_key: bytes
+    may_have_left: int = 0
+
+    @property
+    def planned(self) -> int:
+        """Records in all pieces."""
+        return sum(self.counts)
+
+
+class CustodyBook:
+    """The store. Its methods block; the node calls them on other threads."""
+
+    def __init__(self, path: Path, keys: KeyProvider, own: OwnTransactions) -> None:
+        """Opens the book, and makes it where there is none; errors as ``sealed_store``."""
+        self._store = sealed_store(path, CUSTODY, keys)
+        self._database = self._store.database
+        self.transactions = StoredTransactions(self._database, own)
+
+    def close_store(self) -> None:
+        self._store.close()
+
+    def subject_of(self, subject: str) -> bytes:
+        """The keyed hash under which a subject's rows stand, 16 bytes."""
+        return self._store.lookup(subject.encode())
+
+    # --- subjects ---------------------------------------------------------------------------
+
+    def subject_keys(self, subject: str) -> list[SubjectKey]:
+        """The keys registered for a subject, oldest first; the last is in force."""
+        place = self.subject_of(subject)
+        rows = self._database.all(
+            "SELECT number, sealed FROM subjects WHERE subject = ? ORDER BY number", (place,)
+        )
+        keys = []
+        for number, sealed in rows:
+            public_key, authentication, reason, registered_ms = canonical.decode(
+                self._store.open(b"subjects", place, number, sealed)
+            )
+            keys.append(
+                SubjectKey(
+                    number=number,
+                    public_key=public_key,
+                    authentication=authentication,
+                    reason=reason,
+                    registered_ms=registered_ms,
+                )
+            )
+        return keys
+
+    def add_subject_key(self, subject: str, key: SubjectKey) -> None:
+        place = self.subject_of(subject)
+        content = canonical.encode([key.public_key, key.authentication, key.reason, key.registered_ms])
+        with self._store.write() as connection:
+            connection.execute(
+                "INSERT INTO subjects VALUES (?, ?, ?)",
+                (place, key.number, self._store.seal(b"subjects", place, key.number, content)),
+            )
+
+    # --- consents ---------------------------------------------------------------------------
+
+    def artefact(self, consent: bytes) -> bytes | None:
+        """The artefact of a consent that was put, or is about to be put, on the ledger."""
+        row = self._database.one("SELECT sealed FROM consents WHERE consent = ?", (consent,))
+        return None if row is None else self._store.open(b"consents", consent, 1, row[0])
+
+    def add_consent(self, consent: bytes, subject: str, artefact: bytes, signed: Signed) -> None:
+        """Artefact and signed grant in one commit; nothing is submitted before."""
+        with self._store.write() as connection:
+            connection.execute(
+                "INSERT INTO consents VALUES (?, ?, ?)",
+                (consent, self.subject_of(subject), self._store.seal(b"consents", consent, 1, artefact)),
+            )
+            self.transactions.store(connection, grant_place(consent), signed)
+
+    def consents_of(self, subject: str) -> list[tuple[bytes, bytes]]:
+        """(consent, artefact) of a subject, ascending by id."""
+        rows = self._database.all(
+            "SELECT consent, sealed FROM consents WHERE subject = ? ORDER BY consent",
+            (self.subject_of(subject),),
+        )
+        return [(consent, self._store.open(b"consents", consent, 1, sealed)) for consent, sealed in rows]
+
+    # --- instructions -----------------------------------------------------------------------
+
+    def last_instruction(self, consent: bytes) -> tuple[int, bytes] | None:
+        """(number, bytes) of the newest instruction about a consent."""
+        row = self._database.one(
+            "SELECT number, sealed FROM instructions WHERE consent = ? ORDER BY number DESC LIMIT 1",
+            (consent,),
+        )
+        return None if row is None else (row[0], self._store.open(b"instructions", consent, row[0], row[1]))
+
+    def add_instruction(self, consent: bytes, number: int, raw: bytes, signed: Signed) -> None:
+        with self._store.write() as connection:
+            connection.execute(
+                "INSERT INTO instructions VALUES (?, ?, ?)",
+                (consent, number, self._store.seal(b"instructions", consent, number, raw)),
+            )
+            self.transactions.store(connection, instruction_place(consent, number), signed)
+
+    # --- uses -------------------------------------------------------------------------------
+
+    def plan(self, use: Use, pieces: Sequence[bytes], signed: Signed) -> None:
+        """Step 1: pieces and signed ``consent.use`` in one commit."""
+        content = canonical.encode([use.hashes, use.counts, use.salt, use.hpke_key])
+        with self._store.write() as connection:
+            connection.execute(
+                "INSERT INTO uses VALUES (?, ?, ?, ?, ?, 0, NULL, ?)",
+                (
+                    use.consent,
+                    use.sequence,
+                    use.request,
+                    use.member,
+                    len(pieces),
+                    self._store.seal(b"uses", use.consent, use.sequence, content),
+                ),
+            )
+            connection.executemany(
+                "INSERT INTO pieces VALUES (?, ?, ?, ?)",
+                [(use.consent, use.sequence, number, piece) for number, piece in enumerate(pieces)],
+            )
+            self.transactions.store(connection, use_place(use.consent, use.sequence), signed)
+
+    def drop_use(self, consent: bytes, sequence: int) -> None:
+        """A planned use that the ledger refused: nothing left, and its number is free again."""
+        with self._store.write() as connection:
+            for table in ("pieces", "uses"):
+                connection.execute(
+                    f"DELETE FROM {table} WHERE consent = ? AND sequence = ?",  # noqa: S608 — our own names
+                    (consent, sequence),
+                )
+            connection.execute("DELETE FROM sent WHERE place = ?", (use_place(consent, sequence),))
+
+    def _use(self, where: str, parameters: tuple[object, ...]) -> Use | None:
+        row = self._database.one(
+            "SELECT consent, sequence, request, member, may_have_left, sealed FROM uses WHERE "  # noqa: S608
+            + where,
+            parameters,
+        )
+        if row is None:
+            return None
+        consent, sequence, request, member, left, sealed = row
+        opened = canonical.decode(self._store.open(b"uses", consent, sequence, sealed))
+        hashes, counts, salt, hpke_key = opened
+        return Use(
+            consent=consent,
+            sequence=sequence,
+            request=request,
+            member=member,
+            hashes=tuple(hashes),
+            counts=tuple(counts),
+            salt=salt,
+            hpke_key=hpke_key,
+            may_have_left=left,
+        )
+
+    def use(self, consent: bytes, sequence: int) -> Use | None:
+        return self._use("consent = ? AND sequence = ?", (consent, sequence))
+
+    def use_of_request(self, consent: bytes, request: bytes) -> Use | None:
+        return self._use("consent = ? AND request = ?", (consent, request))
+
+    def leaves(self, consent: bytes, sequence: int, piece: int) -> bytes | None:
+        """Step 3: that pieces up to this one may have left is synced; then the piece. None when it is gone."""
+        row = self._database.one(
+            "SELECT content FROM pieces WHERE consent = ? AND sequence = ? AND piece = ?",
+            (consent, sequence, piece),
+        )
+        if row is None:
+            return None
+        with self._store.write() as connection:
+            connection.execute(
+                "UPDATE uses SET may_have_left = max(may_have_left, ?) WHERE consent = ? AND sequence = ?",
+                (piece + 1, consent, sequence),
+            )
+        content: bytes = row[0]
+        return content
+
+    def close(self, consent: bytes, sequence: int, signed: Signed, ended_ms: int) -> None:
+        """Step 4: the signed close is durable; nothing more leaves under this use but what may have left."""
+        with self._store.write() as connection:
+            connection.execute(
+                "UPDATE uses SET ended_ms = ? WHERE consent = ? AND sequence = ?",
+                (ended_ms, consent, sequence),
+            )
+            self.transactions.store(connection, close_place(consent, sequence), signed)
+
+    def has_ended(self, consent: bytes, sequence: int) -> bool:
+        """Whether step 4 was reached."""
+        return self.transactions.sent(close_place(consent, sequence)) is not None
+
+    def open_uses(self) -> list[tuple[bytes, int]]:
+        """(consent, sequence) of every use whose close is not durable yet."""
+        return [
+            (consent, sequence)
+            for consent, sequence in self._database.all(
+                "SELECT consent, sequence FROM uses WHERE ended_ms IS NULL ORDER BY consent, sequence"
+            )
+        ]
+
+    # --- forgetting -------------------------------------------------------------------------
+
+    def forget_pieces(self, ended_before_ms: int) -> int:
+        """Drops the pieces of uses that ended before an instant; the number of pieces."""
+        with self._store.write() as connection:
+            return connection.execute(
+                "DELETE FROM pieces WHERE EXISTS (SELECT 1 FROM uses WHERE uses.consent = pieces.consent "
+                "AND uses.sequence = pieces.sequence AND uses.ended_ms < ?)",
+                (ended_before_ms,),
+            ).rowcount
+
+    def forget_subject(self, subject: str) -> int:
+        """Drops all pieces under a subject's consents, because records in them were erased; how many.
+
+        A use that is open then can't go on: it is closed with what may have left.
+        """
+        with self._store.write() as connection:
+            count = connection.execute(
+                "DELETE FROM pieces WHERE consent IN (SELECT consent FROM consents WHERE subject = ?)",
+                (self.subject_of(subject),),
+            ).rowcount
+        if count:
+            self._store.scrub()
+        return count

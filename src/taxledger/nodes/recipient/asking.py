@@ -1,0 +1,265 @@
+"""The recipient's side of a disclosure: ask the custodian, pull the pieces, verify all of it, then keep or hand on.
+
+Nothing is handed on or kept before it verified under this member's own policy. What the consent does not let be
+stored stays in memory only as long as it is under way. The same request again (16 bytes) is the same use at the
+custodian, and gets the same bytes: a retry after a crash, of either side, costs no use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from taxledger.api.custody import ConsentReceipt, DossierProgress, StoredDisclosure
+from taxledger.ledger import canonical, limits
+from taxledger.ledger.consent import Artefact, decode_artefact
+from taxledger.ledger.consentoperations import ConsentRevoke
+from taxledger.ledger.consentscope import check_scope
+from taxledger.ledger.disclosure import (
+    Disclosed,
+    Disclosure,
+    UseProof,
+    encode_disclosure,
+    evidence_query,
+    piece_info,
+    verify_disclosure,
+)
+from taxledger.ledger.errors import InputError, RefusedError, UnavailableError, VerificationError
+from taxledger.ledger.hashing import log_leaf
+from taxledger.ledger.operations import encode_consent
+from taxledger.ledger.policy import Policy
+from taxledger.ledger.query import Query
+from taxledger.ledger.shapes import array, fixed_bytes, integer, items
+from taxledger.nodes.hpke import hpke_open
+from taxledger.nodes.logs import get_logger
+from taxledger.nodes.own import OwnTransactions, require_accepted
+from taxledger.nodes.peers import PeerClient
+
+__all__ = ["Kept", "Recipient"]
+
+_DISCLOSE_MS = 60_000
+_PIECE_MS = 30_000
+_PIECE_BYTES_MAX = limits.disclosure_bytes_max
+_TRIES = 4
+_PAUSE_S = 0.25
+
+
+class Kept(Protocol):
+    """What a member keeps of what it was shown (``store.py``, ``sweeper.py``). Methods block, but ``discard``."""
+
+    def keep(self, data: bytes, disclosed: Disclosed, *, received_ms: int) -> StoredDisclosure: ...
+
+    def stored(self) -> Sequence[StoredDisclosure]: ...
+
+    def load(self, consent: bytes, sequence: int) -> bytes: ...
+
+
+Discard = Callable[..., Any]
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Recipient:
+    """Implements ``api.custody.Disclosures``. Lives on the event loop.
+
+    Args:
+        member: this member's number.
+        policy: whom it trusts, from its own home.
+        peers: the other members' nodes.
+        hpke_key: private half of a key of this member, by the public one; raises InputError.
+        own: signs and submits this member's transactions.
+        kept: where disclosures are stored; ``discard(consent, sequence, reason=…)`` destroys one.
+    """
+
+    def __init__(
+        self,
+        *,
+        member: int,
+        policy: Policy,
+        peers: Mapping[int, PeerClient],
+        hpke_key: Callable[[bytes], bytes],
+        own: OwnTransactions,
+        kept: Kept,
+        discard: Discard,
+        now_ms: Callable[[], int] = _now_ms,
+    ) -> None:
+        self._member = member
+        self._policy = policy
+        self._peers = peers
+        self._hpke_key = hpke_key
+        self._own = own
+        self._kept = kept
+        self._discard = discard
+        self._now_ms = now_ms
+        self._log = get_logger("disclosure")
+
+    # --- asking ---------------------------------------------------------------------------------
+
+    async def dossier(
+        self, query: Query, artefact: bytes, request: bytes
+    ) -> AsyncIterator[DossierProgress | bytes]:
+        """See ``api.custody.Disclosures``."""
+        try:
+            opened = decode_artefact(artefact)
+        except VerificationError as error:
+            raise RefusedError(error.code, "the artefact is not signed by the key it names") from error
+        peer = self._peers.get(query.issuer)
+        if peer is None:
+            raise RefusedError("issuer_unknown", f"member {query.issuer} has no node here")
+        self._check(opened, query)
+        consent = opened.id(query.issuer)
+        message = [1, "disclose", consent, opened.digest(query.issuer), query.as_list(), request]
+        answer = await _call(peer, "disclose", message, _DISCLOSE_MS)
+        sequence, counts, salt, hpke_key, proof = _read_head(answer, consent)
+        private = await asyncio.to_thread(self._private, hpke_key)
+        pieces: list[bytes] = []
+        for number in range(len(counts)):
+            sealed = await self._pull(peer, consent, sequence, number, sum(counts[:number]))
+            info = piece_info(consent, sequence, number)
+            pieces.append(await asyncio.to_thread(_open, private, info, sealed))
+            yield DossierProgress(
+                sequence=sequence,
+                pieces=len(counts),
+                pieces_done=number + 1,
+                records=sum(counts),
+                records_done=sum(counts[: number + 1]),
+            )
+        file = Disclosure(
+            artefact=opened,
+            custodian=query.issuer,
+            sequence=sequence,
+            salt=salt,
+            frame=pieces[0],
+            parts=tuple(pieces[1:]),
+            use_proof=proof,
+        )
+        yield await asyncio.to_thread(self._verify_and_keep, file, query)
+
+    def _check(self, artefact: Artefact, query: Query) -> None:
+        """What this side can see already: no need to bother the custodian, who would refuse it too."""
+        if artefact.terms.recipient != self._member:
+            raise RefusedError("consent_recipient_mismatch", "the consent is for another recipient")
+        check_scope(artefact.terms, query)
+        evidence_query(artefact, query)
+
+    def _private(self, hpke_key: bytes) -> bytes:
+        try:
+            return self._hpke_key(hpke_key)
+        except InputError as error:
+            raise UnavailableError("it is sealed to a key that is not here") from error
+
+    async def _pull(
+        self, peer: PeerClient, consent: bytes, sequence: int, number: int, records_done: int
+    ) -> bytes:
+        try:
+            return await _call(peer, "piece", [1, "piece", consent, sequence, number], _PIECE_MS)
+        except RefusedError as error:
+            if error.code == "disclosure_withheld":
+                raise RefusedError(error.code, f"after {records_done} records: {_detail(error)}") from error
+            raise
+
+    def _verify_and_keep(self, file: Disclosure, query: Query) -> bytes:
+        data = encode_disclosure(file)
+        try:
+            disclosed = verify_disclosure(
+                data,
+                self._policy,
+                query,
+                recipient=self._member,
+                now_ms=self._now_ms(),
+                age_ms_max=limits.answer_age_ms_default,
+            )
+        except VerificationError as error:
+            self._log.error("a disclosure does not verify", custodian=query.issuer, code=error.code)
+            raise RefusedError(
+                "disclosure_unverified", f"what the custodian sent does not verify: {error.code}"
+            ) from error
+        if disclosed.terms.mode == "store":
+            self._kept.keep(data, disclosed, received_ms=self._now_ms())
+        return data
+
+    # --- revoking, keeping --------------------------------------------------------------------------
+
+    async def revoke(self, consent: bytes, preimage: bytes) -> ConsentReceipt:
+        """See ``api.custody.Disclosures``."""
+        payload = encode_consent(ConsentRevoke(consent=consent, preimage=preimage))
+        signed = self._own.sign(payload)
+        receipt = await self._own.deliver(signed)
+        if receipt.code == 23:
+            raise RefusedError("consent_preimage_invalid", "it is not the preimage of the consent's hash")
+        require_accepted(receipt.code)
+        return ConsentReceipt(
+            consent=consent,
+            status="revoked",
+            transaction=log_leaf(signed.raw),
+            height=receipt.height or 0,
+            index=receipt.index or 0,
+            time_ms=receipt.certified_time_ms or 0,
+        )
+
+    async def stored(self) -> Sequence[StoredDisclosure]:
+        """See ``api.custody.Disclosures``."""
+        return await asyncio.to_thread(self._kept.stored)
+
+    async def load(self, consent: bytes, sequence: int) -> bytes:
+        """See ``api.custody.Disclosures``."""
+        return await asyncio.to_thread(self._kept.load, consent, sequence)
+
+    async def discard(self, consent: bytes, sequence: int, *, reason: str) -> bytes:
+        """See ``api.custody.Disclosures``."""
+        digest: bytes = await self._discard(consent, sequence, reason=reason)
+        return digest
+
+
+async def _call(peer: PeerClient, verb: str, message: list[Any], timeout_ms: int) -> bytes:
+    """One question to the custodian, asked again for a moment while it is out of reach: it is the same use."""
+    for attempt in range(_TRIES):
+        try:
+            return await peer.call(verb, message, timeout_ms=timeout_ms, answer_bytes_max=_PIECE_BYTES_MAX)
+        except UnavailableError:
+            if attempt == _TRIES - 1:
+                raise
+            await asyncio.sleep(_PAUSE_S * 2**attempt)
+    raise AssertionError("the loop ends by returning or raising")
+
+
+def _read_head(answer: bytes, consent: bytes) -> tuple[int, list[int], bytes, bytes, UseProof]:
+    try:
+        value = items(canonical.decode(answer, bytes_max=limits.peer_message_bytes_max), 8, "a head")
+        _version, _what, got, sequence, counts, salt, hpke_key, proof = value
+        if got != consent:
+            raise UnavailableError("the custodian answers about another consent")
+        checkpoint, header, inclusion, entries, map_proof = items(proof, 5, "a use proof")
+        return (
+            integer(sequence, 1, limits.consent_uses_max, "the number of a use"),
+            [
+                integer(each, 0, limits.evidence_records_max, "records of a piece")
+                for each in array(counts, 1, limits.evidence_records_max, "pieces")
+            ],
+            fixed_bytes(salt, 32, "a salt"),
+            fixed_bytes(hpke_key, 32, "an HPKE key"),
+            UseProof(
+                checkpoint=checkpoint,
+                header=header,
+                inclusion=tuple(inclusion),
+                entries=tuple(entries),
+                proof=map_proof,
+            ),
+        )
+    except (InputError, TypeError) as error:
+        raise UnavailableError(f"the custodian's answer can't be read: {error}") from error
+
+
+def _open(private: bytes, info: bytes, sealed: bytes) -> bytes:
+    try:
+        return hpke_open(private, info, sealed)
+    except VerificationError as error:
+        raise RefusedError("disclosure_unverified", "a piece is not sealed to this member") from error
+
+
+def _detail(error: RefusedError) -> str:
+    return str(error).removeprefix(f"{error.code}: ")

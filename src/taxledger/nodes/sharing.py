@@ -1,0 +1,150 @@
+"""Sharing of data between members under consent: its parts put together for one node.
+
+own transactions ──▶ custody (issuers): desk, discloser, open uses       ◀── peers: disclose, piece
+                └──▶ recipient (everyone): asking, what is kept, sweeper ◀── peers: erase_notice
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any
+
+from taxledger.ledger.crypto import Signer
+from taxledger.ledger.members import member_of
+from taxledger.ledger.policy import decode_policy
+from taxledger.nodes.answers import Answers
+from taxledger.nodes.custodian.custody import CustodyBook
+from taxledger.nodes.custodian.desk import ConsentDesk
+from taxledger.nodes.custodian.disclosing import Discloser
+from taxledger.nodes.custodian.dossier import Custodian
+from taxledger.nodes.custodian.openuses import OpenUses
+from taxledger.nodes.home import Home
+from taxledger.nodes.memberkeys import hpke_key_of
+from taxledger.nodes.own import OwnTransactions
+from taxledger.nodes.peers import Handler, PeerClient
+from taxledger.nodes.recipient.asking import Recipient
+from taxledger.nodes.recipient.store import ReceivedStore
+from taxledger.nodes.recipient.sweeper import Sweeper
+from taxledger.nodes.replica import Replica
+from taxledger.nodes.sealed.homekeys import open_key_provider
+
+__all__ = ["CustodyParts", "Sharing"]
+
+
+class CustodyParts:
+    """What only a custodian's node has."""
+
+    def __init__(
+        self,
+        home: Home,
+        *,
+        custodian: Custodian,
+        replica: Replica,
+        answers: Answers,
+        own: OwnTransactions,
+        idle_ms: int,
+    ) -> None:
+        member, chain_id = home.config.number, replica.application.chain.chain_id
+        self.book = CustodyBook(home.path / "custody.sqlite", open_key_provider(home), own)
+        self.uses = OpenUses(self.book, replica, idle_ms=idle_ms)
+        self.discloser = Discloser(
+            member=member,
+            custodian=custodian,
+            book=self.book,
+            uses=self.uses,
+            replica=replica,
+            notes=answers.notes,
+        )
+        self.desk = ConsentDesk(
+            member=member, chain_id=chain_id, custodian=custodian, book=self.book, replica=replica
+        )
+
+    def handlers(self) -> dict[str, Handler]:
+        return {"disclose": self.discloser.on_disclose, "piece": self.discloser.on_piece}
+
+    def tasks(self) -> dict[str, Awaitable[None]]:
+        return {"open uses": self.uses.run()}
+
+
+class Sharing:
+    """Made with the node, on the event loop.
+
+    Args:
+        home: of the member; ``custodian`` where it keeps records.
+        replica, answers, peers: the node's.
+        signer: the member's transaction key that is in force.
+        idle_ms: see ``OpenUses``; ``sweep_s`` between two sweeps.
+
+    Attributes:
+        custody: None where the member issues nothing (when it starts to, its node is started again).
+        recipient: for the API.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        *,
+        custodian: Custodian | None,
+        replica: Replica,
+        answers: Answers,
+        peers: Mapping[int, PeerClient],
+        signer: Callable[[], Signer],
+        idle_ms: int,
+        sweep_s: float,
+    ) -> None:
+        number = home.config.number
+        own = OwnTransactions(
+            member=number,
+            chain_id=replica.application.chain.chain_id,
+            signer=signer,
+            answers=answers,
+            clock=time.time,
+        )
+        member = member_of(replica.certified.view, number)
+        self.custody: CustodyParts | None = None
+        if custodian is not None and member is not None and member.kinds:
+            self.custody = CustodyParts(
+                home, custodian=custodian, replica=replica, answers=answers, own=own, idle_ms=idle_ms
+            )
+        self._received = ReceivedStore.open(home.path / "received.sqlite", open_key_provider(home))
+        self._sweeper = Sweeper(
+            self._received,
+            member=number,
+            submit=own.submit,
+            state_value=lambda key: replica.certified.view.get(key),
+            interval_s=sweep_s,
+        )
+        self.recipient = Recipient(
+            member=number,
+            policy=decode_policy(home.policy()),
+            peers=peers,
+            hpke_key=partial(hpke_key_of, home),
+            own=own,
+            kept=self._received,
+            discard=self._sweeper.discard,
+        )
+
+    def handlers(self) -> dict[str, Handler]:
+        """Peer verbs."""
+        custody = self.custody.handlers() if self.custody is not None else {}
+        return {"erase_notice": self._sweeper.on_erase_notice, **custody}
+
+    def tasks(self) -> dict[str, Awaitable[None]]:
+        """What runs as long as the node does."""
+        custody = self.custody.tasks() if self.custody is not None else {}
+        return {"sweeper": self._sweeper.run(), **custody}
+
+    async def stop(self) -> None:
+        """After the tasks have ended: nothing is begun any more, and the stores are closed."""
+        if self.custody is not None:
+            await self.custody.uses.stop()
+            await asyncio.to_thread(self.custody.book.close_store)
+        await asyncio.to_thread(self._received.close)
+
+
+def custody_desk(sharing: Sharing) -> Any:
+    """The desk for the API, or None."""
+    return None if sharing.custody is None else sharing.custody.desk
