@@ -267,6 +267,8 @@ class Node:
         app = create_app(
             self.answers,
             KeyFile(self.home.api_keys_path),
+            custody=self.sharing.desk,
+            disclosures=self.sharing.recipient,
             observer=self.metrics,
             metrics=self.metrics.exposition,
         )

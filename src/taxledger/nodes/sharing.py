@@ -10,7 +10,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Any
 
 from taxledger.ledger.crypto import Signer
 from taxledger.ledger.members import member_of
@@ -127,6 +126,11 @@ class Sharing:
             discard=self._sweeper.discard,
         )
 
+    @property
+    def desk(self) -> ConsentDesk | None:
+        """For the API; None where the member issues nothing."""
+        return None if self.custody is None else self.custody.desk
+
     def handlers(self) -> dict[str, Handler]:
         """Peer verbs."""
         custody = self.custody.handlers() if self.custody is not None else {}
@@ -143,8 +147,3 @@ class Sharing:
             await self.custody.uses.stop()
             await asyncio.to_thread(self.custody.book.close_store)
         await asyncio.to_thread(self._received.close)
-
-
-def custody_desk(sharing: Sharing) -> Any:
-    """The desk for the API, or None."""
-    return None if sharing.custody is None else sharing.custody.desk

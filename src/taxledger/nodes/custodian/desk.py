@@ -10,18 +10,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
-from taxledger.api.custody import ConsentEntry, ConsentReceipt, UseEntry
+from taxledger.api.custody import ConsentEntry, ConsentReceipt, ErasureReceipt, UseEntry
 from taxledger.ledger import statekeys
 from taxledger.ledger.consent import PREDICATE_KIND, Artefact, ConsentTerms, decode_artefact
 from taxledger.ledger.consentoperations import ConsentChange, ConsentGrant, ConsentOperation, ConsentRevoke
 from taxledger.ledger.consentstate import consent_of, decode_use_value
 from taxledger.ledger.crypto import check_public_key
-from taxledger.ledger.errors import RefusedError, VerificationError
+from taxledger.ledger.errors import RefusedError, UnavailableError, VerificationError
 from taxledger.ledger.instruction import ConsentOrder, Instruction, decode_instruction
 from taxledger.ledger.members import member_of
 from taxledger.ledger.operations import encode_consent
+from taxledger.ledger.query import Query
 from taxledger.ledger.records import check_subject
 from taxledger.ledger.schemas import decode_schema, kind_name
 from taxledger.ledger.shapes import text
@@ -42,6 +43,12 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+class Erasing(Protocol):
+    """What destroys records and sees to it that recipients do."""
+
+    async def erase(self, query: Query, *, reason: str) -> ErasureReceipt: ...
+
+
 class ConsentDesk:
     """Lives on the event loop.
 
@@ -49,6 +56,7 @@ class ConsentDesk:
         member: this member's number; ``chain_id`` of its ledger.
         custodian: knows schema documents; ``book`` keeps what was signed.
         replica: the certified state.
+        eraser: destroys records; None where there is none.
     """
 
     def __init__(
@@ -59,6 +67,7 @@ class ConsentDesk:
         custodian: Custodian,
         book: CustodyBook,
         replica: Replica,
+        eraser: Erasing | None = None,
         now_ms: Callable[[], int] = _now_ms,
     ) -> None:
         self._member = member
@@ -66,6 +75,7 @@ class ConsentDesk:
         self._custodian = custodian
         self._book = book
         self._replica = replica
+        self._eraser = eraser
         self._now_ms = now_ms
         self._writing = asyncio.Lock()
         self._log = get_logger("consent")
@@ -253,6 +263,12 @@ class ConsentDesk:
             (decode_artefact(raw).terms.recipient, consent)
             for consent, raw in self._book.consents_of(subject)
         ]
+
+    async def erase(self, query: Query, *, reason: str) -> ErasureReceipt:
+        """See ``api.custody.Custody``."""
+        if self._eraser is None:
+            raise UnavailableError("this node has no vault to erase from")
+        return await self._eraser.erase(query, reason=reason)
 
     # --- sending --------------------------------------------------------------------------------------
 
