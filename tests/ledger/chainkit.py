@@ -165,6 +165,11 @@ class TestChain:
             is_logged=self.logged.__contains__,
         )
 
+    def at(self, time_ms: int) -> TestChain:
+        """The chain itself; its next block has this time, and what is signed for it counts then."""
+        self.time_ms = time_ms - 1_000
+        return self
+
     def add(self, *transactions: bytes) -> Executed:
         """The next block, voted on, co-signed by all validators and kept."""
         validators = next_validators(self.tip, self.view)

@@ -198,7 +198,7 @@ def _totals(records: Iterable[AnsweredRecord]) -> list[dict[str, Any]]:
         row["count"] += 1
         for name in money:
             total = row.get(name, 0)
-            hidden = total is None or name in closed
+            hidden = total is None or name in closed or record.values is None
             row[name] = None if hidden else total + (values[position[name]] or 0)
     return [rows[key] for key in sorted(rows)]
 
@@ -208,7 +208,8 @@ def totals(answer: Answer) -> list[dict[str, Any]]:
 
     Each is ``{kind, direction, status, currency, count}`` and the sum of every money field in minor units
     (``net``, ``tax`` and ``gross`` for invoices), None where a record does not show the
-    field. A red letter counts with its negative amounts, and the invoice that it reverses still counts.
+    field: it is closed, or erased. A red letter counts with its negative amounts, and the invoice that it
+    reverses still counts.
     """
     return _totals(answer.records)
 

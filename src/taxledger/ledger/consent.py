@@ -117,7 +117,7 @@ class ConsentTerms:
         purpose: code of the purpose; ``notice_digest`` SHA-256 of the notice that was shown, in ``language``
             (BCP 47).
         details: ascending by kind and first month.
-        predicates: ascending by name, then argument.
+        predicates: ascending by name, then by the canonical bytes of the argument.
         may_pledge: whether the recipient may take records as security.
         mode: one of ``MODES``; ``frequency`` one of ``FREQUENCIES``.
         max_uses: 1 for ``once``.
@@ -313,7 +313,7 @@ def _decode_terms(value: Any) -> ConsentTerms:
 def _check_terms(terms: ConsentTerms) -> None:
     ascending([each.member for each in terms.custodians], "custodians")
     ascending([(each.kind, each.from_period) for each in terms.details], "details")
-    ascending([(each.name, repr(each.argument)) for each in terms.predicates], "predicates")
+    ascending([(each.name, canonical.encode(each.argument)) for each in terms.predicates], "predicates")
     if not 0 < terms.not_after - terms.not_before <= limits.consent_lifetime_ms_max:
         raise FormatError("expected not_before before not_after, at most ten years apart")
     if terms.frequency == "once" and terms.max_uses != 1:

@@ -15,6 +15,7 @@ from taxledger.ledger.consentoperations import (
     ConsentRevoke,
     ConsentUse,
     ConsentUseClose,
+    UseOutcome,
 )
 from taxledger.ledger.consentstate import (
     ConsentStatus,
@@ -124,10 +125,12 @@ def use_known(call: Call) -> bool:
 
 
 def use_open(call: Call) -> bool:
-    """Rule 33. Records that were not planned can't have left."""
+    """Rule 33. Records that were not planned can't have left, and all of them have where it is complete."""
     close: ConsentUseClose = call.operation
     use = use_of(call.state, close.consent, close.sequence)
-    return use is not None and use.state == UseState.OPEN and close.count <= use.planned_count
+    if use is None or use.state != UseState.OPEN or close.count > use.planned_count:
+        return False
+    return close.outcome != UseOutcome.COMPLETE or close.count == use.planned_count
 
 
 def erasure_new(call: Call) -> bool:

@@ -14,12 +14,12 @@ def check_scope(terms: ConsentTerms, query: Query) -> None:
     """Returns when the terms cover a question.
 
     Raises:
-        RefusedError: ``consent_subject_mismatch``, ``consent_custodian_mismatch``, ``consent_kind_exceeded``
-            or ``consent_period_exceeded``.
+        RefusedError: ``consent_custodian_mismatch``, ``consent_subject_mismatch``; then of each kind in turn
+            ``consent_kind_exceeded`` or ``consent_period_exceeded``.
     """
+    terms.custodian(query.issuer)
     if query.subject != terms.subject:
         raise RefusedError("consent_subject_mismatch", "the consent is another subject's")
-    terms.custodian(query.issuer)
     for kind in query.kinds:
         if kind == PREDICATE_KIND and terms.predicates:
             continue
@@ -46,7 +46,9 @@ def opened_fields(terms: ConsentTerms, query: Query, schema: Schema) -> tuple[in
 
 
 def _covering(terms: ConsentTerms, query: Query, kind: int) -> Detail:
-    """The first part of the consent that covers the whole period asked."""
+    """The first part of the consent that covers the whole period asked. Parts are not joined: each may open
+    other fields.
+    """
     for each in terms.details:
         if each.kind == kind and each.from_period <= query.from_period and query.to_period <= each.to_period:
             return each

@@ -167,6 +167,8 @@ def decode_use_value(data: bytes) -> UseValue:
     state, planned, planned_count, opened, digest, count, closed = value
     if (state == UseState.OPEN) != (closed is None):
         raise FormatError("use: expected a closing height exactly where it is closed")
+    if (state in (UseState.OPEN, UseState.NONE)) != (digest is None) or (digest is None and count != 0):
+        raise FormatError("use: expected a digest, or else count 0, exactly where something left")
     return UseValue(
         state=UseState(integer(state, 1, 4, "a use's state")),
         planned_digest=fixed_bytes(planned, 32, "a digest"),

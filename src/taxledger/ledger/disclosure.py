@@ -19,11 +19,11 @@ from taxledger.ledger.checkpoint import decode_note
 from taxledger.ledger.consent import PREDICATE_KIND, Artefact, ConsentTerms, decode_artefact
 from taxledger.ledger.consentscope import check_scope, opened_fields
 from taxledger.ledger.consentstate import ConsentValue, UseValue, decode_consent_value, decode_use_value
-from taxledger.ledger.errors import FormatError, InputError, RefusedError, VerificationError
+from taxledger.ledger.errors import FormatError, RefusedError, VerificationError
 from taxledger.ledger.evidence import decoding
 from taxledger.ledger.hashing import domain, domain_hash, log_leaf, sha256
 from taxledger.ledger.merkle import verify_inclusion
-from taxledger.ledger.parts import join_evidence
+from taxledger.ledger.parts import check_pieces, join_evidence
 from taxledger.ledger.policy import Policy, verify_signatures
 from taxledger.ledger.query import Query
 from taxledger.ledger.shapes import array, fixed_bytes, integer, items
@@ -45,8 +45,10 @@ __all__ = [
     "verify_disclosure",
 ]
 
-_MODES_WITH_FIELDS = ("view", "store")
 _PARTS_MAX = limits.evidence_records_max
+_CONTAINERS_MAX = 5
+"""The file, its parts, the use proof, its audit path and values: no other array is in it."""
+_HEIGHT_BYTES_MAX = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +169,12 @@ def evidence_query(artefact: Artefact, query: Query) -> Query:
 
 
 def encode_disclosure(disclosure: Disclosure) -> bytes:
-    """The file."""
+    """The file.
+
+    Raises:
+        LimitError: larger than a verifier would read.
+    """
+    check_pieces(disclosure.frame, disclosure.parts)
     proof = disclosure.use_proof
     return canonical.encode(
         [
@@ -192,13 +199,19 @@ def _bytes(value: Any, what: str) -> bytes:
 
 def _decode_use_proof(value: Any) -> UseProof:
     checkpoint, header, inclusion, entries, proof = items(value, 5, "a use proof")
-    return UseProof(
+    found = UseProof(
         checkpoint=_bytes(checkpoint, "a checkpoint"),
         header=_bytes(header, "a header"),
         inclusion=tuple(fixed_bytes(each, 32, "a hash") for each in array(inclusion, 0, 64, "hashes")),
         entries=tuple(_bytes(each, "a value") for each in items(entries, 3, "values")),
         proof=_bytes(proof, "a proof"),
     )
+    decode_note(found.checkpoint)
+    decode_consent_value(found.entries[0])
+    height = items(canonical.decode(found.entries[1], bytes_max=_HEIGHT_BYTES_MAX), 1, "a holder's entry")
+    integer(height[0], 0, limits.integer_max, "a height")
+    decode_use_value(found.entries[2])
+    return found
 
 
 def decode_disclosure(data: bytes) -> Disclosure:
@@ -208,18 +221,27 @@ def decode_disclosure(data: bytes) -> Disclosure:
         VerificationError: ``malformed``, ``not_canonical`` or ``consent_signature_invalid``.
     """
     with decoding():
-        value = items(canonical.decode(data, bytes_max=limits.disclosure_bytes_max), 9, "a disclosure")
+        decoded = canonical.decode(
+            data, bytes_max=limits.disclosure_bytes_max, containers_max=_CONTAINERS_MAX
+        )
+        value = items(decoded, 9, "a disclosure")
         version, what, artefact, custodian, sequence, salt, frame, parts, use_proof = value
         if type(version) is not int or [version, what] != [1, "disclosure"]:
             raise FormatError("expected a disclosure of version 1")
+        check_pieces(
+            _bytes(frame, "a frame"),
+            [_bytes(each, "a part") for each in array(parts, 0, _PARTS_MAX, "parts")],
+        )
         return Disclosure(
-            artefact=decode_artefact(_bytes(artefact, "an artefact")),
             custodian=integer(custodian, 1, 65_535, "a custodian"),
             sequence=integer(sequence, 1, limits.consent_uses_max, "the number of a use"),
             salt=fixed_bytes(salt, 32, "a salt"),
-            frame=_bytes(frame, "a frame"),
-            parts=tuple(_bytes(each, "a part") for each in array(parts, 0, _PARTS_MAX, "parts")),
+            frame=frame,
+            parts=tuple(parts),
             use_proof=_decode_use_proof(use_proof),
+            artefact=decode_artefact(
+                _bytes(artefact, "an artefact")
+            ),  # last: its signature is no matter of form
         )
 
 
@@ -273,6 +295,8 @@ def verify_disclosure(
         engine=engine,
         height_min=height_min,
     )
+    if use.planned_count != len(answer.records):
+        raise _refused("use_mismatch", "records that were planned", use.planned_count, len(answer.records))
     _verify_opened(answer, terms, query)
     return Disclosed(
         answer=answer,
@@ -307,11 +331,7 @@ def _verify_use(
     verify_prefixes(header.state_root, proved, proof.proof)
     if artefact.terms.chain_id != header.chain_id:
         raise _refused("consent_mismatch", "chain of the consent", header.chain_id, artefact.terms.chain_id)
-    try:
-        consent = decode_consent_value(proof.entries[0])
-        use = decode_use_value(proof.entries[2])
-    except InputError as error:
-        raise VerificationError("malformed", f"a consent or use on the ledger: {error}") from error
+    consent, use = decode_consent_value(proof.entries[0]), decode_use_value(proof.entries[2])
     _verify_consent(consent, artefact, file.custodian)
     planned = use_digest(file.salt, file.frame, file.parts)
     if use.planned_digest != planned:
@@ -343,8 +363,17 @@ def _verify_consent(value: ConsentValue, artefact: Artefact, custodian: int) -> 
 
 
 def _verify_opened(answer: Answer, terms: ConsentTerms, query: Query) -> None:
-    """No field is open that the consent does not cover. Fewer would be the custodian's fault, and are refused too."""
+    """What is open is what the consent says: no field more, and no answer to another predicate. Less would be the
+    custodian's fault, and is refused too.
+    """
+    answered = {(each.name, each.argument) for each in terms.predicates}
     for record in answer.records:
+        if record.kind == PREDICATE_KIND and record.fields is not None:
+            argument = record.fields.get("amount", record.fields.get("argument"))
+            if (record.fields.get("name"), argument) not in answered:
+                raise VerificationError(
+                    "consent_fields_exceeded", "a predicate that the consent does not name"
+                )
         try:
             allowed = opened_fields(terms, query, record.schema)
         except RefusedError as error:

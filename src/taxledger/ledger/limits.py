@@ -58,6 +58,8 @@ consent_predicates_max = 32
 disclosure_part_records_max = 1_000
 """The consent is looked at again before each part."""
 disclosure_part_bytes_max = 4 * 1024 * 1024
+disclosure_pieces_bytes_max = 70 * 1024 * 1024
+"""Frame and parts together: what may be planned, so that the file around them can be read."""
 disclosure_bytes_max = 72 * 1024 * 1024
 notice_records_max = 1_000
 """Record keys in an erasure notice."""

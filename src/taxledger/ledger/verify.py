@@ -266,6 +266,8 @@ def _verify_group(
             given = "no fields" if row is None else "fields"
             raise _mismatch(key, "fields", expected=f"as status {value.status.name} has them", got=given)
         opening = None if group.opened is None else group.opened[value.schema]
+        if opening is not None and opening.fields != len(schema.fields):
+            raise _mismatch(key, "fields of its schema", expected=len(schema.fields), got=opening.fields)
         values: Row | None = None
         if row is None:
             if any(secret):
@@ -336,8 +338,8 @@ def _verify_partly(
     Where the field of the period is closed, year and month are those of tag and key alone.
     """
     n, fields = len(opening.positions), len(schema.fields)
-    if opening.fields != fields or len(row) != n:
-        raise _mismatch(key, "fields of its schema, and opened", expected=fields, got=opening.fields)
+    if len(row) != n:
+        raise _mismatch(key, "values of the opened fields", expected=n, got=len(row))
     values: list[Value] = [None] * fields
     digests = [secret[at : at + 32] for at in range(16 * n, len(secret), 32)]
     for number, (position, each) in enumerate(zip(opening.positions, row, strict=True)):
