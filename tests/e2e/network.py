@@ -232,12 +232,16 @@ class RealNetwork:
 
 
 @contextlib.contextmanager
-def real_network(directory: Path, **options: Any) -> Iterator[RealNetwork]:
-    """A started network whose tag key is on the ledger; stopped at the end, also on failure."""
+def real_network(directory: Path, *, tag_keys: bool = True, **options: Any) -> Iterator[RealNetwork]:
+    """A started network whose tag key is on the ledger; stopped at the end, also on failure.
+
+    Without ``tag_keys`` it is left to uploads, which bring their own.
+    """
     network = RealNetwork(directory, **options)
     try:
         network.start()
-        network.submit(network.tag_key())
+        if tag_keys:
+            network.submit(network.tag_key())
         yield network
     finally:
         network.close()
