@@ -66,6 +66,7 @@ class FakeNode:
     def __init__(self, chain: chainkit.TestChain) -> None:
         self.chain = chain
         self.certified = len(chain.blocks)
+        self.number = 1
         self.ready = True
         self.stopping = False
         self.submitted: list[bytes] = []
@@ -103,7 +104,7 @@ class FakeNode:
         block = self._block()
         header = block.executed.header
         return NodeStatus(
-            member="v1", number=1, role="sequencer", network=self.chain.genesis.network,
+            member="v1", number=self.number, role="sequencer", network=self.chain.genesis.network,
             chain_id=self.chain.chain_id.hex(), engine="embedded", height=header.height, size=header.size,
             log_root=block.executed.tip.frontier.root, state_root=header.state_root,
             certified_time_ms=header.time_ms, cosigned_time_ms=header.time_ms + 1_000, writes="ok",

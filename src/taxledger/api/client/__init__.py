@@ -7,8 +7,18 @@ modules beside them, which do no input or output.
 from __future__ import annotations
 
 from taxledger.api.client.aio import AsyncClient
+from taxledger.api.client.consents import VerifiedConsent, VerifiedConsents
 from taxledger.api.client.reading import VerifiedState, VerifiedTransaction
 from taxledger.api.client.sync import Client
 from taxledger.api.events import Event, EventId
 
-__all__ = ["AsyncClient", "Client", "Event", "EventId", "VerifiedState", "VerifiedTransaction"]
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "Event",
+    "EventId",
+    "VerifiedConsent",
+    "VerifiedConsents",
+    "VerifiedState",
+    "VerifiedTransaction",
+]

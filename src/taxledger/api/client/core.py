@@ -5,25 +5,33 @@ The policy is the caller's, from its own file, never from the node that is asked
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import json
 import time
 import uuid
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from taxledger import __version__
 from taxledger.api.client import reading
+from taxledger.api.client.consentcalls import ConsentCalls, question_body
+from taxledger.api.client.consents import Steps as ConsentSteps
+from taxledger.api.client.consents import list_consents
+from taxledger.api.client.dossiers import STREAM, DossierCall, OnProgress
 from taxledger.api.client.follow import EventCursor
 from taxledger.api.client.reading import VerifiedState, VerifiedTransaction
-from taxledger.api.client.wire import Answer, Call, Request, error_of
+from taxledger.api.client.wire import Answer, Call, Request, answer_call, check_status
 from taxledger.api.events import EventId
 from taxledger.api.reader import Receipt, RecordChange
 from taxledger.ledger import limits
 from taxledger.ledger.answer import Answer as EvidenceAnswer
 from taxledger.ledger.checkpoint import SignedCheckpoint
-from taxledger.ledger.errors import InputError, RefusedError, UnavailableError
+from taxledger.ledger.consent import decode_artefact
+from taxledger.ledger.disclosure import Disclosed, verify_disclosure
+from taxledger.ledger.errors import InputError, RefusedError, VerificationError
 from taxledger.ledger.hashing import log_leaf
 from taxledger.ledger.policy import Policy
 from taxledger.ledger.query import Query
@@ -31,7 +39,6 @@ from taxledger.ledger.verify import verify_evidence
 
 __all__ = ["ClientCore", "check_base_url"]
 
-T = TypeVar("T")
 _JSON = "application/json"
 _POST_TIMEOUT_S = 75.0
 """Longer than a node waits for a certificate or a custodian, so that its answer comes first."""
@@ -66,7 +73,7 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-class ClientCore:
+class ClientCore(ConsentCalls):
     """Builds calls.
 
     Args:
@@ -100,24 +107,24 @@ class ClientCore:
     # --- the node -------------------------------------------------------------------------
 
     def status(self) -> Call[dict[str, Any]]:
-        return _call(Request(method="GET", path="/v1/status"), reading.read_object)
+        return answer_call(Request(method="GET", path="/v1/status"), reading.read_object)
 
     def policy_file(self) -> Call[bytes]:
         request = Request(method="GET", path="/v1/policy", bytes_max=limits.policy_bytes_max)
-        return _call(request, lambda answer: answer.body)
+        return answer_call(request, lambda answer: answer.body)
 
     # --- the ledger -----------------------------------------------------------------------
 
     def checkpoint(self, age_ms_max: int | None = None) -> Call[SignedCheckpoint]:
         request = Request(method="GET", path="/v1/checkpoint", bytes_max=limits.checkpoint_bytes_max)
-        return _call(
+        return answer_call(
             request, lambda answer: reading.read_note(answer, self.policy, **self._times(age_ms_max))
         )
 
     def transaction(self, id: bytes, age_ms_max: int | None = None) -> Call[VerifiedTransaction | None]:
         def read(answer: Answer) -> VerifiedTransaction | None:
             try:
-                _check_status(answer)
+                check_status(answer)
             except RefusedError as error:
                 if error.code == "transaction_unknown":
                     return None
@@ -133,7 +140,7 @@ class ClientCore:
             params=tuple(("prefix", prefix.hex()) for prefix in prefixes),
             bytes_max=limits.evidence_bytes_max,
         )
-        return _call(
+        return answer_call(
             request,
             lambda answer: reading.read_state(answer, prefixes, self.policy, **self._times(age_ms_max)),
         )
@@ -145,13 +152,60 @@ class ClientCore:
 
     def submit(self, raw: bytes, wait: Literal["certified", "none"]) -> Call[Receipt]:
         request = self._post("/v1/transactions", raw, "application/cose", params=(("wait", wait),))
-        return _call(request, lambda answer: reading.read_receipt(reading.read_object(answer), log_leaf(raw)))
+        return answer_call(
+            request, lambda answer: reading.read_receipt(reading.read_object(answer), log_leaf(raw))
+        )
 
     def dossier(self, query: Query) -> Call[bytes]:
-        return _call(self._dossier(query), lambda answer: answer.body)
+        return answer_call(self._dossier(query), lambda answer: answer.body)
+
+    def disclosure(
+        self, query: Query, consent: bytes, on_progress: OnProgress | None, request_key: str | None
+    ) -> DossierCall[bytes]:
+        return DossierCall(
+            request=self._disclosure(query, consent, request_key),
+            on_progress=on_progress,
+            read=lambda data: data,
+        )
+
+    def verified_disclosure(
+        self,
+        query: Query,
+        consent: bytes,
+        recipient: int,
+        on_progress: OnProgress | None,
+        request_key: str | None,
+        age_ms_max: int | None = None,
+    ) -> DossierCall[Disclosed]:
+        # What came is compared with the artefact that was named: another one that covers the question, too,
+        # would be a disclosure under a consent that nobody asked to use.
+        wanted = decode_artefact(consent).id(query.issuer)
+
+        def read(data: bytes) -> Disclosed:
+            times = self._times(age_ms_max)
+            disclosed = verify_disclosure(
+                data,
+                self.policy,
+                query,
+                recipient=recipient,
+                now_ms=times["now_ms"],
+                age_ms_max=times["age_ms_max"],
+            )
+            if disclosed.consent != wanted:
+                raise VerificationError("consent_mismatch", "disclosed under another consent")
+            return disclosed
+
+        return DossierCall(
+            request=self._disclosure(query, consent, request_key), on_progress=on_progress, read=read
+        )
+
+    def consents(
+        self, subject_secret: bytes, members: Iterable[int] | None, age_ms_max: int | None
+    ) -> ConsentSteps:
+        return list_consents(lambda keys: self.state(keys, age_ms_max), subject_secret, members)
 
     def verified_dossier(self, query: Query, age_ms_max: int | None = None) -> Call[EvidenceAnswer]:
-        return _call(
+        return answer_call(
             self._dossier(query),
             lambda answer: verify_evidence(
                 answer.body,
@@ -164,22 +218,23 @@ class ClientCore:
 
     def history(self, key: bytes) -> Call[list[RecordChange]]:
         body = json.dumps({"key": key.hex()}).encode()
-        return _call(self._post("/v1/records/history", body, _JSON), reading.read_history)
+        return answer_call(self._post("/v1/records/history", body, _JSON), reading.read_history)
 
     def export(self) -> Request:
         """The archive is a stream of any length: the shell reads it."""
         return Request(method="GET", path="/v1/export")
 
     def _dossier(self, query: Query) -> Request:
-        body = {
-            "subject": query.subject,
-            "issuer": query.issuer,
-            "kinds": list(query.kinds),
-            "from": query.from_period,
-            "to": query.to_period,
-        }
-        content = json.dumps(body).encode()
+        content = json.dumps(question_body(query)).encode()
         return self._post("/v1/dossiers", content, _JSON, bytes_max=limits.evidence_bytes_max)
+
+    def _disclosure(self, query: Query, consent: bytes, request_key: str | None) -> Request:
+        body = question_body(query) | {"consent": base64.b64encode(consent).decode()}
+        made = self._post("/v1/dossiers", json.dumps(body).encode(), _JSON)
+        headers = {**made.headers, "Accept": STREAM}
+        if request_key is not None:
+            headers["Idempotency-Key"] = request_key
+        return replace(made, headers=headers)
 
     def _post(self, path: str, content: bytes, media_type: str, **more: Any) -> Request:
         # Made once a call: whoever tries again sends the same key.
@@ -191,18 +246,3 @@ class ClientCore:
     def _times(self, age_ms_max: int | None) -> dict[str, int]:
         limit_ms = self._age_ms_max if age_ms_max is None else age_ms_max
         return {"now_ms": self._now_ms(), "age_ms_max": limit_ms}
-
-
-def _check_status(answer: Answer) -> None:
-    if answer.status >= 400:
-        raise error_of(answer)
-    if answer.status not in (200, 202):
-        raise UnavailableError(f"expected an answer of status 200 or 202, got {answer.status}")
-
-
-def _call(request: Request, read: Callable[[Answer], T]) -> Call[T]:
-    def read_checked(answer: Answer) -> T:
-        _check_status(answer)
-        return read(answer)
-
-    return Call(request=request, read=read_checked)

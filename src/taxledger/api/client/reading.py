@@ -28,6 +28,12 @@ from taxledger.ledger.verify import verify_header
 __all__ = [
     "VerifiedState",
     "VerifiedTransaction",
+    "get",
+    "hexes",
+    "integer",
+    "malformed",
+    "read_base64",
+    "read_hex",
     "read_history",
     "read_note",
     "read_object",
@@ -75,7 +81,7 @@ class VerifiedTransaction:
 # --- shapes ---------------------------------------------------------------------------------
 
 
-def _malformed(expected: str) -> VerificationError:
+def malformed(expected: str) -> VerificationError:
     return VerificationError("malformed", f"the node's answer: expected {expected}")
 
 
@@ -86,42 +92,42 @@ def read_object(answer: Answer) -> dict[str, Any]:
     except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):
-        raise _malformed("a JSON object")
+        raise malformed("a JSON object")
     return body
 
 
-def _get(body: dict[str, Any], name: str, type_: type) -> Any:
+def get(body: dict[str, Any], name: str, type_: type) -> Any:
     value = body.get(name)
     if type(value) is not type_:
-        raise _malformed(f"{name} as {type_.__name__}")
+        raise malformed(f"{name} as {type_.__name__}")
     return value
 
 
-def _integer(body: dict[str, Any], name: str) -> int:
-    value: int = _get(body, name, int)
+def integer(body: dict[str, Any], name: str) -> int:
+    value: int = get(body, name, int)
     if not 0 <= value <= _INTEGER_MAX:
-        raise _malformed(f"{name} of at most 63 bits")
+        raise malformed(f"{name} of at most 63 bits")
     return value
 
 
-def _hex(value: Any, what: str) -> bytes:
+def read_hex(value: Any, what: str) -> bytes:
     if type(value) is not str or not _HEX.fullmatch(value):
-        raise _malformed(f"{what} as hex")
+        raise malformed(f"{what} as hex")
     return bytes.fromhex(value)
 
 
-def _base64(value: Any, what: str) -> bytes:
+def read_base64(value: Any, what: str) -> bytes:
     try:
         data = base64.b64decode(value, validate=True) if type(value) is str else None
     except (binascii.Error, ValueError):
         data = None
     if data is None:
-        raise _malformed(f"{what} as base64")
+        raise malformed(f"{what} as base64")
     return data
 
 
-def _hexes(body: dict[str, Any], name: str) -> list[bytes]:
-    return [_hex(item, name) for item in _get(body, name, list)]
+def hexes(body: dict[str, Any], name: str) -> list[bytes]:
+    return [read_hex(item, name) for item in get(body, name, list)]
 
 
 # --- answers --------------------------------------------------------------------------------
@@ -136,24 +142,24 @@ def read_note(answer: Answer, policy: Policy, *, now_ms: int, age_ms_max: int) -
 
 def read_receipt(body: dict[str, Any], wanted: bytes) -> Receipt:
     """The receipt of the transaction with this id. Nothing in it is proved."""
-    if _hex(body.get("id"), "id") != wanted:
+    if read_hex(body.get("id"), "id") != wanted:
         raise VerificationError(
             "inclusion_invalid", "a receipt of another transaction", expected=wanted.hex()
         )
     if body.get("state") == "pending":
         return Receipt(id=wanted, state="pending")
     if body.get("state") != "certified":
-        raise _malformed("state as pending or certified")
+        raise malformed("state as pending or certified")
     return Receipt(
         id=wanted,
         state="certified",
-        code=_integer(body, "code"),
-        name=_get(body, "name", str),
-        first_refused=None if body.get("first_refused") is None else _integer(body, "first_refused"),
-        height=_integer(body, "height"),
-        index=_integer(body, "index"),
-        certified_time_ms=_integer(body, "certified_time_ms"),
-        checkpoint=_get(body, "checkpoint", str).encode("utf-8", "replace"),
+        code=integer(body, "code"),
+        name=get(body, "name", str),
+        first_refused=None if body.get("first_refused") is None else integer(body, "first_refused"),
+        height=integer(body, "height"),
+        index=integer(body, "index"),
+        certified_time_ms=integer(body, "certified_time_ms"),
+        checkpoint=get(body, "checkpoint", str).encode("utf-8", "replace"),
     )
 
 
@@ -162,16 +168,16 @@ def read_transaction(
 ) -> VerifiedTransaction:
     """The transaction with this id, if the answer proves that it is in the certified log."""
     body = read_object(answer)
-    receipt = read_receipt(_get(body, "receipt", dict), wanted)
-    raw = _base64(body.get("transaction"), "transaction")
+    receipt = read_receipt(get(body, "receipt", dict), wanted)
+    raw = read_base64(body.get("transaction"), "transaction")
     if receipt.checkpoint is None or receipt.index is None:
-        raise _malformed("a certified receipt")
+        raise malformed("a certified receipt")
     if log_leaf(raw) != wanted:
         raise VerificationError("inclusion_invalid", "other bytes than the id names", expected=wanted.hex())
     note = decode_note(receipt.checkpoint)
     age_ms = verify_checkpoint(policy, note, now_ms=now_ms, age_ms_max=age_ms_max)
     point = note.checkpoint
-    verify_inclusion(wanted, receipt.index, point.size, _hexes(body, "inclusion"), point.root)
+    verify_inclusion(wanted, receipt.index, point.size, hexes(body, "inclusion"), point.root)
     return VerifiedTransaction(raw=raw, receipt=receipt, checkpoint=note, age_ms=age_ms)
 
 
@@ -180,17 +186,17 @@ def read_state(
 ) -> VerifiedState:
     """All pairs under the prefixes, if the answer proves it under a recent certified checkpoint."""
     body = read_object(answer)
-    note = decode_note(_get(body, "checkpoint", str).encode("utf-8", "replace"))
-    leaf = _base64(body.get("header"), "header")
+    note = decode_note(get(body, "checkpoint", str).encode("utf-8", "replace"))
+    leaf = read_base64(body.get("header"), "header")
     check_origin(policy, note)
     header = verify_header(leaf, policy, note)
     age_ms = verify_signatures(policy, note, now_ms=now_ms, age_ms_max=age_ms_max)
     point = note.checkpoint
-    verify_inclusion(log_leaf(leaf), point.size - 1, point.size, _hexes(body, "inclusion"), point.root)
-    entries = _entries(_get(body, "entries", list))
+    verify_inclusion(log_leaf(leaf), point.size - 1, point.size, hexes(body, "inclusion"), point.root)
+    entries = _entries(get(body, "entries", list))
     if set(entries) != set(prefixes):
         raise VerificationError("query_mismatch", "the prefixes answered are not those asked")
-    verify_prefixes(header.state_root, entries, _base64(body.get("proof"), "proof"))
+    verify_prefixes(header.state_root, entries, read_base64(body.get("proof"), "proof"))
     return VerifiedState(entries=entries, header=header, checkpoint=note, age_ms=age_ms)
 
 
@@ -198,35 +204,35 @@ def _entries(rows: list[Any]) -> dict[bytes, list[tuple[bytes, bytes]]]:
     entries: dict[bytes, list[tuple[bytes, bytes]]] = {}
     for row in rows:
         if not isinstance(row, dict):
-            raise _malformed("entries as objects")
-        prefix = _hex(row.get("prefix"), "prefix")
+            raise malformed("entries as objects")
+        prefix = read_hex(row.get("prefix"), "prefix")
         if prefix in entries:
-            raise _malformed("each prefix once")
-        pairs = _get(row, "pairs", list)
+            raise malformed("each prefix once")
+        pairs = get(row, "pairs", list)
         if not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
-            raise _malformed("pairs as arrays of two")
-        entries[prefix] = [(_hex(key, "key"), _base64(value, "value")) for key, value in pairs]
+            raise malformed("pairs as arrays of two")
+        entries[prefix] = [(read_hex(key, "key"), read_base64(value, "value")) for key, value in pairs]
     return entries
 
 
 def read_history(answer: Answer) -> list[RecordChange]:
     """A record's history. Nothing in it is proved; each transaction can be, by its id."""
     changes = []
-    for row in _get(read_object(answer), "changes", list):
+    for row in get(read_object(answer), "changes", list):
         if not isinstance(row, dict):
-            raise _malformed("changes as objects")
+            raise malformed("changes as objects")
         digest = row.get("reason_digest")
         changes.append(
             RecordChange(
-                operation=_get(row, "operation", str),
-                version=_integer(row, "version"),
-                status=_integer(row, "status"),
-                member=_integer(row, "member"),
-                transaction=_hex(row.get("transaction"), "transaction"),
-                height=_integer(row, "height"),
-                time_ms=_integer(row, "time_ms"),
-                reason=None if row.get("reason") is None else _integer(row, "reason"),
-                reason_digest=None if digest is None else _hex(digest, "reason_digest"),
+                operation=get(row, "operation", str),
+                version=integer(row, "version"),
+                status=integer(row, "status"),
+                member=integer(row, "member"),
+                transaction=read_hex(row.get("transaction"), "transaction"),
+                height=integer(row, "height"),
+                time_ms=integer(row, "time_ms"),
+                reason=None if row.get("reason") is None else integer(row, "reason"),
+                reason_digest=None if digest is None else read_hex(digest, "reason_digest"),
             )
         )
     return changes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeVar
@@ -11,7 +11,10 @@ from typing import Any, Literal, TypeVar
 import httpx
 from tenacity import Retrying
 
+from taxledger.api.client.consents import Steps as ConsentSteps
+from taxledger.api.client.consents import VerifiedConsents
 from taxledger.api.client.core import ClientCore
+from taxledger.api.client.dossiers import DossierCall, OnProgress
 from taxledger.api.client.follow import EventCursor
 from taxledger.api.client.reading import VerifiedState, VerifiedTransaction
 from taxledger.api.client.shell import (
@@ -28,14 +31,17 @@ from taxledger.api.client.wire import (
     Request,
     RetryLimits,
     TryAgainError,
+    check_status,
     error_of,
     retry_arguments,
 )
+from taxledger.api.custody import ConsentEntry, ConsentReceipt, ErasureReceipt, StoredDisclosure
 from taxledger.api.events import Event, EventId
 from taxledger.api.reader import Receipt, RecordChange
 from taxledger.ledger import limits
 from taxledger.ledger.answer import Answer as EvidenceAnswer
 from taxledger.ledger.checkpoint import SignedCheckpoint
+from taxledger.ledger.disclosure import Disclosed
 from taxledger.ledger.policy import Policy
 from taxledger.ledger.query import Query
 
@@ -113,12 +119,109 @@ class Client:
         return self._run(self._core.submit(raw, wait))
 
     def dossier(self, query: Query) -> bytes:
-        """Evidence, not verified."""
+        """Evidence of the issuer's own node about its own records, not verified."""
         return self._run(self._core.dossier(query))
 
     def verified_dossier(self, query: Query, age_ms_max: int | None = None) -> EvidenceAnswer:
-        """Evidence, verified: the answer to the query."""
+        """Such evidence, verified: the answer to the query."""
         return self._run(self._core.verified_dossier(query, age_ms_max))
+
+    def disclosure(
+        self,
+        query: Query,
+        consent: bytes,
+        *,
+        on_progress: OnProgress | None = None,
+        request_key: str | None = None,
+    ) -> bytes:
+        """A disclosure under a consent's artefact, not verified.
+
+        Args:
+            query: what is asked.
+            consent: the artefact's bytes.
+            on_progress: told how far it is.
+            request_key: 1 to 128 printable characters that name the use: the same again gets the same bytes and
+                is counted once. None for a use of its own.
+        """
+        return self._dossier(self._core.disclosure(query, consent, on_progress, request_key))
+
+    def verified_disclosure(
+        self,
+        query: Query,
+        consent: bytes,
+        recipient: int,
+        *,
+        on_progress: OnProgress | None = None,
+        request_key: str | None = None,
+        age_ms_max: int | None = None,
+    ) -> Disclosed:
+        """A disclosure, verified: the answer to the query, what was opened of it, and the use it was.
+
+        Args:
+            query, consent, on_progress, request_key: as of ``disclosure``.
+            recipient: the caller's own member number.
+            age_ms_max: how old a certificate may be, milliseconds.
+        """
+        return self._dossier(
+            self._core.verified_disclosure(query, consent, recipient, on_progress, request_key, age_ms_max)
+        )
+
+    def consents(
+        self,
+        subject_secret: bytes,
+        members: Iterable[int] | None = None,
+        age_ms_max: int | None = None,
+    ) -> VerifiedConsents:
+        """All consents of the subject that holds this secret, with all their uses: proved to be complete.
+
+        Args:
+            subject_secret: 32 bytes; stays here.
+            members: recipients to look at; None for every member of the network.
+            age_ms_max: how old a certificate may be, milliseconds.
+        """
+        return self._steps(self._core.consents(subject_secret, members, age_ms_max))
+
+    def register_subject(
+        self, subject: str, public_key: bytes, *, authentication: str, reason: str | None = None
+    ) -> int:
+        """Register a subject's key at its custodian; the key's number. A changed key needs a reason."""
+        return self._run(self._core.register_subject(subject, public_key, authentication, reason))
+
+    def grant_consent(self, artefact: bytes) -> ConsentReceipt:
+        """Hand an artefact to the custodian, which puts the consent on the ledger."""
+        return self._run(self._core.grant_consent(artefact))
+
+    def instruct(self, instruction: bytes) -> ConsentReceipt:
+        """Hand a subject's instruction to the custodian, which carries it out."""
+        return self._run(self._core.instruct(instruction))
+
+    def consents_of(self, subject: str) -> list[ConsentEntry]:
+        """A subject's consents as its custodian knows them, with the artefacts; the node's word."""
+        return self._run(self._core.consents_of(subject))
+
+    def consent_receipt(self, subject: str, consent: bytes) -> dict[str, Any]:
+        """A consent's receipt in the shape of ISO/IEC TS 27560; the node's word."""
+        return self._run(self._core.consent_receipt(subject, consent))
+
+    def revoke_consent(self, consent: bytes, preimage: bytes) -> ConsentReceipt:
+        """Revoke a consent (16 bytes) by its preimage (32 bytes), through any member's node."""
+        return self._run(self._core.revoke_consent(consent, preimage))
+
+    def erase(self, query: Query, *, reason: str) -> ErasureReceipt:
+        """Destroy the custodian's own records that a query names; its issuer is not looked at."""
+        return self._run(self._core.erase(query, reason))
+
+    def disclosures(self) -> list[StoredDisclosure]:
+        """What the node keeps of what was disclosed to it."""
+        return self._run(self._core.disclosures())
+
+    def load_disclosure(self, consent: bytes, sequence: int) -> bytes:
+        """The file of a disclosure that the node keeps, not verified."""
+        return self._run(self._core.load_disclosure(consent, sequence))
+
+    def discard_disclosure(self, consent: bytes, sequence: int, *, reason: str) -> bytes:
+        """Destroy a disclosure that the node keeps; the digest of what it said on the ledger."""
+        return self._run(self._core.discard_disclosure(consent, sequence, reason))
 
     def history(self, key: bytes) -> list[RecordChange]:
         """What happened to a record (37-byte key), oldest first; the node's word."""
@@ -168,6 +271,34 @@ class Client:
             with attempt:
                 return call.read(self._send(call.request))
         raise AssertionError("tenacity ends by returning or raising")
+
+    def _steps(self, steps: ConsentSteps) -> VerifiedConsents:
+        try:
+            call = next(steps)
+            while True:
+                call = steps.send(self._run(call))
+        except StopIteration as done:
+            found: VerifiedConsents = done.value
+            return found
+
+    def _dossier(self, call: DossierCall[T]) -> T:
+        for attempt in Retrying(**retry_arguments(self._retries)):
+            with attempt:
+                return call.read(self._receive(call))
+        raise AssertionError("tenacity ends by returning or raising")
+
+    def _receive(self, call: DossierCall[T]) -> bytes:
+        reader = call.reader()
+        try:
+            with self._http.stream(**request_arguments(call.request)) as response:
+                if response.status_code != 200:
+                    check_status(self._read(call.request, response))
+                call.check_start(response.headers)
+                for piece in response.iter_bytes():
+                    reader.feed(piece)
+        except httpx.HTTPError as error:
+            raise connection_error(error) from error
+        return reader.finish()
 
     def _send(self, request: Request) -> Answer:
         try:

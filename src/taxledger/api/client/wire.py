@@ -17,7 +17,17 @@ from tenacity import RetryCallState, retry_if_exception_type, stop_after_delay, 
 from taxledger.api.problems import PROBLEMS
 from taxledger.ledger.errors import InputError, RefusedError, TaxledgerError, UnavailableError
 
-__all__ = ["Answer", "Call", "Request", "RetryLimits", "TryAgainError", "error_of", "retry_arguments"]
+__all__ = [
+    "Answer",
+    "Call",
+    "Request",
+    "RetryLimits",
+    "TryAgainError",
+    "answer_call",
+    "check_status",
+    "error_of",
+    "retry_arguments",
+]
 
 T = TypeVar("T")
 _RETRIED = (429, 502, 503, 504)
@@ -107,6 +117,24 @@ def retry_arguments(limits: RetryLimits) -> dict[str, Any]:
         "wait": wait,
         "reraise": True,
     }
+
+
+def check_status(answer: Answer) -> None:
+    """Raises the error that an answer stands for; returns for 200 and 202."""
+    if answer.status >= 400:
+        raise error_of(answer)
+    if answer.status not in (200, 202):
+        raise UnavailableError(f"expected an answer of status 200 or 202, got {answer.status}")
+
+
+def answer_call(request: Request, read: Callable[[Answer], T]) -> Call[T]:
+    """A call whose ``read`` sees successful answers only."""
+
+    def read_checked(answer: Answer) -> T:
+        check_status(answer)
+        return read(answer)
+
+    return Call(request=request, read=read_checked)
 
 
 def error_of(answer: Answer) -> TaxledgerError:
