@@ -6,6 +6,7 @@ import datetime
 import http.client
 import json
 import re
+import socket
 import ssl
 import time
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from network import Load, RealNetwork, real_network, until
 from taxledger.nodes.cli.main import main
 from taxledger.nodes.homeconfig import host_port
 from taxledger.nodes.hpke import public_key_of
-from taxledger.nodes.pki import authority_hash, issue_certificate, validity_of
+from taxledger.nodes.pki import authority_hash, issue_certificate, validity_of, validity_of_der
 
 HOUR_S = 3_600
 
@@ -77,6 +78,19 @@ def left_s(path: Path) -> float:
     return validity_of(path.read_bytes()).end_s - time.time()
 
 
+def shown_left_s(net: RealNetwork, member: str) -> float:
+    """Of the certificate that a running node shows to one who connects."""
+    context = ssl.create_default_context(cafile=net.homes[member].tls_ca_path)
+    address = host_port(net.homes[member].config.peer_url)
+    with (
+        socket.create_connection(address, timeout=10) as raw,
+        context.wrap_socket(raw, server_hostname=address[0]) as tls,
+    ):
+        certificate = tls.getpeercert(binary_form=True)
+    assert certificate is not None
+    return validity_of_der(certificate).end_s - time.time()
+
+
 def metrics(net: RealNetwork, member: str) -> dict[str, float]:
     lines = net.get(member, "/metrics").text.splitlines()
     return {line.split(" ")[0]: float(line.split(" ")[1]) for line in lines if not line.startswith("#")}
@@ -102,6 +116,7 @@ def test_certificates_are_renewed_at_the_start_while_running_and_by_hand(
         net.submit(net.tag_key())
         with Load(net, "bank1", "bank2", "bank3") as load:
             until(lambda: left_s(due) > 167 * HOUR_S, "bank2 renewed its certificate")
+            until(lambda: shown_left_s(net, "bank2") > 167 * HOUR_S, "and shows it")
             load.progress(5)
             name = 'taxledger_peer_certificate_expires_seconds{peer="bank2"}'
             until(lambda: metrics(net, "tax").get(name, 0) > 167 * HOUR_S, "tax sees the renewed certificate")

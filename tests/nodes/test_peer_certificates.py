@@ -124,16 +124,37 @@ async def test_a_client_that_expires_is_cut_off_on_its_open_connection(pair: Pai
         assert server.seen[2] == validity_of((pair.folder / "2.pem").read_bytes())
 
 
-async def test_a_server_that_expires_is_left_on_its_open_connection(pair: Pair) -> None:
-    async with pair.connected(pair.node(1, hours=10), pair.node(2, hours=20)) as (_, client):
+async def ended(under_way: asyncio.Task[Any]) -> bool:
+    with pytest.raises(UnavailableError, match="does not answer: (?!Timeout)"):
+        await under_way
+    return True
+
+
+async def test_a_server_that_expires_is_left_also_by_calls_under_way(pair: Pair) -> None:
+    half_an_hour = pair.node(1, issued=NOW - HOUR / 2, hours=1)
+    async with pair.connected(half_an_hour, pair.node(2, hours=20)) as (_, client):
         assert await ask(client) == [2]
         line = client._line
-        assert await ask(client) == [2]
+        under_way = asyncio.create_task(ask(client, "wait"))
+        await pair.waiting.wait()
         assert client._line is line
-        pair.offset_s = 10 * 3600 + 5
+        pair.offset_s = 1_805
         await ask(client)  # the handshake goes by the true clock; what counts is that there was another
         assert client._line is not line
-        assert line.session.closed
+        assert await ended(under_way)
+
+
+async def test_what_an_authority_that_counts_no_more_vouched_for_is_ended(pair: Pair) -> None:
+    async with pair.connected(pair.node(1), pair.node(2)) as (_, client):
+        under_way = asyncio.create_task(ask(client, "wait"))
+        await pair.waiting.wait()
+        fresh = make_authority("net", "m1", now=NOW)
+        pair.bundle.write_bytes(pair.bundle.read_bytes() + fresh.pem)
+        pair.hashes[1] = fresh.hash
+        pair.settle()
+        with pytest.raises(UnavailableError):
+            await ask(client)
+        assert await ended(under_way)
 
 
 async def test_a_renewal_interrupts_no_call(pair: Pair) -> None:
