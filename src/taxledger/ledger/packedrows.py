@@ -90,11 +90,11 @@ class RowPacker:
                 return chosen
         return self.all_fields
 
-    def record_id(self, year_secret: bytes, tag: bytes, row: PackedRow, chosen: Sequence[int]) -> bytes:
-        """``records.record_id`` of the chosen fields (16 bytes)."""
+    def record_id(self, key: bytes, tag: bytes, row: PackedRow, chosen: Sequence[int]) -> bytes:
+        """``records.record_id`` of the chosen fields (16 bytes); ``key`` is the ``records.rid_key``."""
         parts = [_RID, b"\x93", self._kind, b"\xc4\x10", tag, _array(len(chosen))]
         parts += [row[position] for position in chosen]
-        return hmac.digest(year_secret, b"".join(parts), "sha256")[:16]
+        return hmac.digest(key, b"".join(parts), "sha256")[:16]
 
     def mark(self, year_secret: bytes, row: PackedRow, chosen: Sequence[int]) -> bytes:
         """``records.fingerprint`` of the chosen fields (16 bytes), whether or not the schema asks for one."""

@@ -40,6 +40,7 @@ __all__ = [
     "record_id",
     "record_period",
     "record_value_parts",
+    "rid_key",
     "tag_message",
     "tag_of",
     "uscc_check_character",
@@ -225,9 +226,16 @@ def identity(schema: Schema, values: Row) -> list[tuple[str, Value]]:
     ]
 
 
-def record_id(year_secret: bytes, kind: int, tag: bytes, identified: list[tuple[str, Value]]) -> bytes:
-    """``HMAC(year secret, "rid", msgpack([kind, tag, identity]))[:16]``."""
-    return keyed_hash(year_secret, "rid", canonical.encode([kind, tag, identified]))[:16]
+def rid_key(year_secret: bytes, seed: bytes) -> bytes:
+    """``HMAC(year secret, "rid_key", seed)``, the key of the record ids of one tag and month; ``seed`` is 32
+    bytes.
+    """
+    return keyed_hash(year_secret, "rid_key", seed)
+
+
+def record_id(key: bytes, kind: int, tag: bytes, identified: list[tuple[str, Value]]) -> bytes:
+    """``HMAC(rid key, "rid", msgpack([kind, tag, identity]))[:16]``."""
+    return keyed_hash(key, "rid", canonical.encode([kind, tag, identified]))[:16]
 
 
 def fingerprint(

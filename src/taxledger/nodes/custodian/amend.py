@@ -20,6 +20,7 @@ from taxledger.ledger.schemas import BUILTIN, Row, Schema, Value
 from taxledger.ledger.statekeys import split_record_key
 from taxledger.nodes.custodian.matching import Change, has_fingerprint
 from taxledger.nodes.custodian.outbox import STAGE_CHANGE, Outbox, Receipt, Submitter
+from taxledger.nodes.custodian.rids import RidKeys
 from taxledger.nodes.custodian.staging import next_version
 from taxledger.nodes.custodian.tags import require_accepted
 from taxledger.nodes.custodian.vault import StoredVersion, TagEntry, Vault
@@ -171,7 +172,9 @@ class Amender:
         keys = self._vault.year(owner.year)
         assert keys is not None
         everything = [(each.name, value) for each, value in zip(schema.fields, new, strict=True)]
-        content = record_id(keys.secret, schema.kind, owner.tag, everything)
+        month = key[20]
+        rids = RidKeys(self._vault, owner.tag, keys.secret, [month])
+        content = record_id(rids.of(month), schema.kind, owner.tag, everything)
         mark = fingerprint(keys.secret, schema, new, after) if has_fingerprint(schema, new) else None
         return content, mark
 

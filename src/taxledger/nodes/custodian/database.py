@@ -16,6 +16,10 @@ _TABLES = (
     CREATE TABLE IF NOT EXISTS tags (
         lookup BLOB PRIMARY KEY, tag BLOB NOT NULL UNIQUE, sealed BLOB NOT NULL) WITHOUT ROWID
     """,
+    # Place: tag and month byte. See ``rids.py``.
+    """
+    CREATE TABLE IF NOT EXISTS rid_seeds (place BLOB PRIMARY KEY, sealed BLOB NOT NULL) WITHOUT ROWID
+    """,
     # ``sequence`` is that of a change by hand; 0 for what an upload made.
     """
     CREATE TABLE IF NOT EXISTS records (
@@ -67,6 +71,7 @@ VAULT = StoreLayout(
         SealedColumn(table="refused_records", key="key", version="version", about="records"),
         SealedColumn(table="reasons", key="key", version="version"),
         SealedColumn(table="tags", key="tag"),
+        SealedColumn(table="rid_seeds", key="place"),
         SealedColumn(table="years", key="year", key_bytes=2, purpose="years"),
     ),
     sealed_meta=("owner",),

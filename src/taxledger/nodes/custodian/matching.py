@@ -22,6 +22,7 @@ from taxledger.ledger.packedrows import PackedRow, RowPacker
 from taxledger.ledger.records import Status, identity, record_period
 from taxledger.ledger.schemas import ROLE_PARTY, Row, Schema
 from taxledger.ledger.statekeys import month_prefix, tag_prefix
+from taxledger.nodes.custodian.rids import RidKeys
 from taxledger.nodes.custodian.tags import YEAR_MAX, YEAR_MIN, Keyring
 from taxledger.nodes.custodian.vault import TagEntry, Vault
 from taxledger.nodes.sources.rows import BadRow, SourceRow
@@ -45,6 +46,8 @@ ACCEPTED, AMENDED, DUPLICATE, REJECTED = "accepted", "amended", "duplicates", "r
 
 VALID, VOIDED, REVERSED = int(Status.VALID), int(Status.VOIDED), int(Status.REVERSED)
 REASON_VOIDED, REASON_REVERSED = 2, 3
+_MONTH = 20
+"""Where the month byte stands in a record's key."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -103,6 +106,7 @@ class Book:
     entry: TagEntry
     prefix: bytes
     secret: bytes
+    rids: RidKeys
     known: dict[bytes, Known]
 
 
@@ -158,9 +162,10 @@ class Matcher:
         packer = self._packer
         packed, chosen = packer.pack(values), packer.identity(values)
         tag = book.entry.tag
-        rid = content = packer.record_id(book.secret, tag, packed, chosen)
+        rid_key = book.rids.of(month)
+        rid = content = packer.record_id(rid_key, tag, packed, chosen)
         if chosen is not packer.all_fields:
-            content = packer.record_id(book.secret, tag, packed, packer.all_fields)
+            content = packer.record_id(rid_key, tag, packed, packer.all_fields)
         key = month_prefix(self._vault.member, self.schema.kind, tag, month) + rid
         known = book.known.get(key)
         if known is not None:
@@ -197,7 +202,8 @@ class Matcher:
             if each.version > 1:
                 # What a correction made of it: a row that says the same belongs to this record.
                 known.setdefault(each.key[:21] + each.content, record)
-        book = Book(subject, entry, prefix, keys.secret, known)
+        rids = RidKeys(self._vault, entry.tag, keys.secret, {key[_MONTH] for key in known})
+        book = Book(subject, entry, prefix, keys.secret, rids, known)
         self.batch.books[subject, year] = book
         return book
 

@@ -10,6 +10,7 @@ row in a file: the order of the table tells no more than the ledger will.
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 
 from taxledger.ledger import canonical
 from taxledger.ledger.operations import AmendChange
@@ -37,12 +38,18 @@ def stage(batch: Batch, vault: Vault, schema: Schema, files: list[str]) -> None:
     The keys of its years must be certified: records can't be taken back to other keys.
     """
     parts = [_records(batch, vault, schema, files), _changes(batch, vault, schema, files)]
-    tags = {book.entry.tag: book.entry for book in batch.books.values()}
-    attested = {new.tag for new in batch.new}
+    books = {book.entry.tag: book for book in batch.books.values()}
+    months = defaultdict[bytes, set[int]](set)
+    for new in batch.new:
+        months[new.tag].add(new.month)
     with vault.database.write() as connection:
         connection.executemany(
             "INSERT OR IGNORE INTO tags VALUES (?, ?, ?)",
-            [vault.tag_row(tags[tag]) for tag in sorted(attested)],
+            [vault.tag_row(books[tag].entry) for tag in sorted(months)],
+        )
+        connection.executemany(
+            "INSERT INTO rid_seeds VALUES (?, ?)",
+            [row for tag in sorted(months) for row in books[tag].rids.rows(months[tag])],
         )
         for records, staged in parts:
             connection.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", records)

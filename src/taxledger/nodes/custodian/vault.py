@@ -32,6 +32,7 @@ __all__ = ["OpenedRecord", "StoredVersion", "TagEntry", "Vault", "YearKeys"]
 
 _FORMAT = 1
 _RECORDS, _REASONS, _TAGS, _YEARS, _META = b"records", b"reasons", b"tags", b"years", b"meta"
+_SEEDS = b"rid_seeds"
 _LOOKUP_N = 400
 """Keys asked for in one statement."""
 
@@ -198,6 +199,18 @@ class Vault:
     def _open_tag(self, tag: bytes, sealed: bytes) -> tuple[str, int, int, bytes, bytes]:
         subject, kind, year, inner, sigma = canonical.decode(self._store.open(_TAGS, tag, 1, sealed))
         return subject, kind, year, inner, sigma
+
+    def rid_seeds(self, tag: bytes) -> dict[int, bytes]:
+        """Seed of the record ids by month byte, for the months of a tag (16 bytes): see ``rids.py``."""
+        rows = self.database.all(
+            "SELECT place, sealed FROM rid_seeds WHERE place > ? AND place < ?", (tag, tag + b"\xff")
+        )
+        return {place[-1]: self._store.open(_SEEDS, place, 1, sealed) for place, sealed in rows}
+
+    def rid_seed_row(self, tag: bytes, month: int, seed: bytes) -> tuple[bytes, bytes]:
+        """A row for ``INSERT INTO rid_seeds``."""
+        place = tag + bytes([month])
+        return place, self._store.seal(_SEEDS, place, 1, seed)
 
     # --- records ----------------------------------------------------------------------------
 
