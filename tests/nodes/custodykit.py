@@ -125,9 +125,9 @@ def key_file(folder: Path, key: bytes = KEY) -> FileKeyProvider:
 class Custody:
     """A vault and its ledger."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, ledger: Ledger | None = None) -> None:
         self.folder = folder
-        self.ledger = Ledger()
+        self.ledger = ledger or Ledger()
         self.vault = self.open()
 
     def open(self) -> Vault:

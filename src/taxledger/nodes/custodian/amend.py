@@ -18,6 +18,7 @@ from taxledger.ledger.operations import RevokeChange, encode_amend, encode_revok
 from taxledger.ledger.records import Status, fingerprint, identity, record_id, record_period
 from taxledger.ledger.schemas import BUILTIN, Row, Schema, Value
 from taxledger.ledger.statekeys import split_record_key
+from taxledger.nodes.custodian.erasures import is_erased
 from taxledger.nodes.custodian.matching import Change, has_fingerprint
 from taxledger.nodes.custodian.outbox import STAGE_CHANGE, Outbox, Receipt, Submitter
 from taxledger.nodes.custodian.rids import RidKeys
@@ -201,6 +202,8 @@ class Amender:
         issuer, kind, tag, _month, _rid = split_record_key(key)
         versions = self._vault.versions(key)
         owner = self._vault.tag_owner(tag)
+        if is_erased(self._vault, key):
+            raise RefusedError("record_erased", f"record {key.hex()} was erased: nothing of it is left here")
         if issuer != self._vault.member or not versions or owner is None:
             raise RefusedError("record_unknown", f"this vault holds no record {key.hex()}")
         if self._vault.is_staged(key):

@@ -49,6 +49,29 @@ _TABLES = (
         key BLOB NOT NULL, version INTEGER NOT NULL, operation TEXT NOT NULL, sequence INTEGER NOT NULL,
         sealed BLOB NOT NULL, PRIMARY KEY (key, version, operation, sequence)) WITHOUT ROWID
     """,
+    # The three of ``erasures.py``.
+    """
+    CREATE TABLE IF NOT EXISTS erasures (
+        erasure BLOB PRIMARY KEY, state INTEGER NOT NULL, sealed BLOB NOT NULL) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE IF NOT EXISTS erased (
+        key BLOB PRIMARY KEY, erasure BLOB NOT NULL, state INTEGER NOT NULL, sequence INTEGER) WITHOUT ROWID
+    """,
+    """
+    CREATE INDEX IF NOT EXISTS erased_unsettled ON erased (state) WHERE state < 2
+    """,
+    """
+    CREATE INDEX IF NOT EXISTS erased_erasure ON erased (erasure)
+    """,
+    """
+    CREATE TABLE IF NOT EXISTS notices (
+        notice BLOB PRIMARY KEY, erasure BLOB NOT NULL, confirmed INTEGER NOT NULL, sealed BLOB NOT NULL)
+        WITHOUT ROWID
+    """,
+    """
+    CREATE INDEX IF NOT EXISTS notices_erasure ON notices (erasure)
+    """,
     """
     CREATE TABLE IF NOT EXISTS throughs (kind INTEGER PRIMARY KEY, date TEXT NOT NULL)
     """,
@@ -72,6 +95,8 @@ VAULT = StoreLayout(
         SealedColumn(table="reasons", key="key", version="version"),
         SealedColumn(table="tags", key="tag"),
         SealedColumn(table="rid_seeds", key="place"),
+        SealedColumn(table="erasures", key="erasure"),
+        SealedColumn(table="notices", key="notice"),
         SealedColumn(table="years", key="year", key_bytes=2, purpose="years"),
     ),
     sealed_meta=("owner",),

@@ -20,6 +20,7 @@ from taxledger.ledger.members import member_of
 from taxledger.ledger.query import Query
 from taxledger.ledger.records import RecordValue
 from taxledger.ledger.schemas import Value, decode_schema
+from taxledger.nodes.custodian.erasures import is_erased
 from taxledger.nodes.custodian.vault import Vault
 from taxledger.nodes.logs import get_logger
 from taxledger.nodes.replica import CertifiedState
@@ -105,7 +106,14 @@ class Custodian:
                     sigmas[kind, year] = sigma
 
         def opener(asked: list[tuple[bytes, RecordValue]]) -> Sequence[tuple[bytes, Sequence[Value]] | None]:
-            return vault.open_many([(key, value.version) for key, value in asked])
+            opened = vault.open_many([(key, value.version) for key, value in asked])
+            for (key, _value), each in zip(asked, opened, strict=True):
+                if each is None and is_erased(vault, key):
+                    raise UnavailableError(
+                        "records of these kinds are being erased, and the ledger does not say so yet: "
+                        "ask again in a moment"
+                    )
+            return opened
 
         return assemble(
             query,

@@ -2,6 +2,7 @@
 
 The rules, first fit (docs/sources.md):
 
+* records of the row's month were erased → rejected ``erased``;
 * no record of this identity → accepted, with the row's status;
 * other content under the same identity → rejected ``conflict``; the first stands;
 * content and status of any version ever attested → duplicate (a reversed record was valid before);
@@ -22,6 +23,7 @@ from taxledger.ledger.packedrows import PackedRow, RowPacker
 from taxledger.ledger.records import Status, identity, record_period
 from taxledger.ledger.schemas import ROLE_PARTY, Row, Schema
 from taxledger.ledger.statekeys import month_prefix, tag_prefix
+from taxledger.nodes.custodian.erasures import erased_months
 from taxledger.nodes.custodian.rids import RidKeys
 from taxledger.nodes.custodian.tags import YEAR_MAX, YEAR_MIN, Keyring
 from taxledger.nodes.custodian.vault import TagEntry, Vault
@@ -31,6 +33,7 @@ __all__ = [
     "ACCEPTED",
     "AMENDED",
     "DUPLICATE",
+    "ERASED",
     "REJECTED",
     "Batch",
     "Change",
@@ -43,6 +46,9 @@ __all__ = [
 
 ACCEPTED, AMENDED, DUPLICATE, REJECTED = "accepted", "amended", "duplicates", "rejected"
 """Verdicts; also the names of the counts in ``FileOutcome``."""
+
+ERASED = "erased"
+"""Code of a rejected row whose month was erased."""
 
 VALID, VOIDED, REVERSED = int(Status.VALID), int(Status.VOIDED), int(Status.REVERSED)
 REASON_VOIDED, REASON_REVERSED = 2, 3
@@ -108,6 +114,7 @@ class Book:
     secret: bytes
     rids: RidKeys
     known: dict[bytes, Known]
+    erased: frozenset[int]
 
 
 @dataclass(slots=True)
@@ -162,6 +169,8 @@ class Matcher:
         packer = self._packer
         packed, chosen = packer.pack(values), packer.identity(values)
         tag = book.entry.tag
+        if month in book.erased:
+            return REJECTED, _erased(row.line)
         rid_key = book.rids.of(month)
         rid = content = packer.record_id(rid_key, tag, packed, chosen)
         if chosen is not packer.all_fields:
@@ -203,7 +212,7 @@ class Matcher:
                 # What a correction made of it: a row that says the same belongs to this record.
                 known.setdefault(each.key[:21] + each.content, record)
         rids = RidKeys(self._vault, entry.tag, keys.secret, {key[_MONTH] for key in known})
-        book = Book(subject, entry, prefix, keys.secret, rids, known)
+        book = Book(subject, entry, prefix, keys.secret, rids, known, erased_months(self._vault, prefix))
         self.batch.books[subject, year] = book
         return book
 
@@ -304,6 +313,14 @@ def _bad(line: int, code: str, found: str, expected: str, expected_zh: str) -> B
     return BadRow(
         line=line, code=code, column="", found=found[:80], expected=expected, expected_zh=expected_zh
     )
+
+
+def _erased(line: int) -> BadRow:
+    """The seed of the month's record ids is destroyed: whether this row is one of the erased can't be told."""
+    return _bad(
+        line, ERASED, "", "a month of which no record was erased: what was erased is not attested again",
+        "该所属期内无已删除的记录；已删除者不再登记",
+    )  # fmt: skip
 
 
 def warn_twins(batch: Batch, vault: Vault, files: list[str]) -> None:

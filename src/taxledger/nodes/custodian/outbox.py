@@ -34,6 +34,7 @@ from taxledger.nodes.custodian.vault import Vault
 from taxledger.nodes.memberkeys import KeyInForce, TransactionSigner, signer_now
 
 __all__ = [
+    "OPERATION_ERASE",
     "STAGE_ATTEST",
     "STAGE_CHANGE",
     "STAGE_TAG_KEY",
@@ -47,6 +48,8 @@ __all__ = [
 
 STAGE_TAG_KEY, STAGE_ATTEST, STAGE_CHANGE, STAGE_THROUGH = range(4)
 """What must be certified before what: a year's tag key, its records, their changes, attested through."""
+
+OPERATION_ERASE = "erase"
 
 _PENDING, _CERTIFIED, _REFUSED = range(3)
 _ID_BYTES, _ENTRY_BYTES, _RID_BYTES = 32, 64, 16
@@ -283,6 +286,8 @@ class Outbox:
                     refused = _withdraw(connection, transaction, self._vault.member)
                 elif transaction.stage == STAGE_THROUGH:
                     _note_through(connection, transaction)
+                if transaction.operation == OPERATION_ERASE:
+                    _note_erased(connection, transaction.sequence, accepted=not receipt.code)
                 connection.execute(
                     "UPDATE outbox SET state = ?, raw = NULL, code = ?, height = ?, log_index = ? "
                     "WHERE sequence = ?",
@@ -378,6 +383,11 @@ def _tag_key_year(transaction: Transaction) -> int:
     operation = decode_operation(decode_transaction(transaction.raw).payload)
     assert isinstance(operation, TagKey)
     return operation.year
+
+
+def _note_erased(connection: sqlite3.Connection, sequence: int, *, accepted: bool) -> None:
+    """See ``erasures.py``: the ledger knows (2), or must be told anew (0), by a transaction that fits it."""
+    connection.execute("UPDATE erased SET state = ? WHERE sequence = ?", (2 if accepted else 0, sequence))
 
 
 def _note_through(connection: sqlite3.Connection, transaction: Transaction) -> None:

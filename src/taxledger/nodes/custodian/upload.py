@@ -27,7 +27,7 @@ from pathlib import Path
 from taxledger.ledger.errors import FormatError
 from taxledger.ledger.operations import encode_attest
 from taxledger.ledger.schemas import Schema, is_date
-from taxledger.nodes.custodian.matching import Matcher, warn_twins
+from taxledger.nodes.custodian.matching import ERASED, Matcher, warn_twins
 from taxledger.nodes.custodian.outbox import STAGE_THROUGH, Outbox, Receipt, Settled, Submitter
 from taxledger.nodes.custodian.redletters import match_red_letters
 from taxledger.nodes.custodian.report import FileOutcome, Totaller, UploadOutcome
@@ -311,7 +311,9 @@ class _Run:
         if through is None:
             return None
         tally = self._tally
-        if tally.refused or any(each.error or each.rejected for each in tally.files):
+        # A row of an erased month is no omission: the erased records are there, and are counted.
+        wanting = any(bad.code != ERASED for each in tally.files for bad in each.rejections)
+        if tally.refused or wanting or any(each.error for each in tally.files):
             tally.notes.append(
                 f"attested through was not moved to {through}: rows were rejected, so it would not be true"
             )

@@ -119,6 +119,11 @@ class Vault:
             raise
         return cls(store, chain_id=chain_id, member=member)
 
+    @property
+    def store(self) -> SealedStore:
+        """What its rows are sealed and deleted with."""
+        return self._store
+
     def close(self) -> None:
         """Closes the file; safe to repeat."""
         self._store.close()
