@@ -1,7 +1,7 @@
 """Evidence of 1, 100 and 2,600 records: how large it is, what of it is proof, and how long a bank verifies it.
 
-Made by the custodian of a running network over all that the other measurements attested before, asked for and
-verified as a bank does. The range is the whole year, so that one prefix shows all of an enterprise's invoices.
+Made by the issuer's own node of a running network over all that the other measurements attested before. The range
+is the whole year, so that one prefix shows all of an enterprise's invoices.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _INVOICE = 5
 
 
 def measure_evidence(net: BenchNetwork, folder: Path) -> list[Figure]:
-    """Attests one enterprise for each size, then asks for it at a bank."""
+    """Attests one enterprise for each size, then asks for it at the issuer."""
     for number, size in enumerate(SIZES):
         net.upload(
             write_portfolio(folder / str(size), enterprises=1, rows=size, first=_FIRST + number, seed=7)
@@ -42,7 +42,7 @@ def _measure(net: BenchNetwork, enterprise: int, size: int) -> list[Figure]:
         to_period=f"{YEAR}-12",
     )
     policy = decode_policy(net.issuer.policy())
-    with net.client("bank1") as client:
+    with net.client() as client:
         data = client.dossier(query)
         made_us = median_us(lambda: client.dossier(query), calls=1, rounds=5)
     now_ms = time.time_ns() // 1_000_000

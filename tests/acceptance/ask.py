@@ -1,4 +1,4 @@
-"""Many questions to a bank's node through the client library, each answer verified: the totals as JSON.
+"""Many questions to the issuer's own node through the client library, each answer verified: the totals as JSON.
 
 python tests/acceptance/ask.py HOME POLICY QUESTIONS      [[subject, first month, last month], …]
 """

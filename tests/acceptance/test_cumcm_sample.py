@@ -86,7 +86,7 @@ def test_sums_equal_the_files_to_the_cent(sample: Sample) -> None:
     assert len(enterprises) == 13
     asked = [(enterprise, year) for enterprise in enterprises for year in YEARS]
     questions = [(f"cumcm:{enterprise}", f"{year}-01", f"{year}-12") for enterprise, year in asked]
-    answers = ask_all(sample.net / "bank2", (sample.net / "policy.txt").read_bytes(), questions)
+    answers = ask_all(sample.net / "tax", (sample.net / "policy.txt").read_bytes(), questions)
     for (enterprise, year), answer in zip(asked, answers, strict=True):
         assert differences(sample.totals, enterprise, range(year, year + 1), answer["totals"]) == []
         assert answer["complete"]

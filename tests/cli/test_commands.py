@@ -89,7 +89,7 @@ def question(portfolio: Portfolio) -> list[str]:
 @pytest.fixture
 def evidence(net: Path, shell: Shell, question: list[str], tmp_path: Path) -> Path:
     path = tmp_path / "answer.evidence"
-    said = shell.ok("evidence", "get", "--home", net / "bank1", *question, "-o", path)
+    said = shell.ok("evidence", "get", "--home", net / "tax", *question, "-o", path)
     assert "verified: height" in said.out
     return path
 
@@ -208,14 +208,14 @@ def test_refusals(evidence: Path, net: Path, shell: Shell, question: list[str], 
 def test_verified_get_only(net: Path, shell: Shell, question: list[str], tmp_path: Path) -> None:
     unknown = ["--subject", "cumcm:E9", *question[2:]]
     said = shell.ok(
-        "evidence", "get", "--home", net / "bank1", *unknown, "-o", tmp_path / "none.evidence", "--json"
+        "evidence", "get", "--home", net / "tax", *unknown, "-o", tmp_path / "none.evidence", "--json"
     )
     assert said.json["records"] == 0
-    said = shell(
-        "evidence", "get", "--home", net / "bank1", *question, "--issuer", "9", "-o", tmp_path / "no"
-    )
-    assert said.status == 1
-    assert "issuer_unknown" in said.err
+    for home, issuer in (("tax", "9"), ("bank1", "9"), ("bank1", "1")):
+        asked = [*question, "--issuer", issuer, "-o", tmp_path / "no"]
+        said = shell("evidence", "get", "--home", net / home, *asked)
+        assert said.status == 1
+        assert "consent_missing" in said.err
     assert not (tmp_path / "no").exists()
 
 

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import chainkit
 import pytest
+from sharingkit import INVOICES, Subject
 
 from taxledger.ledger import canonical
 from taxledger.ledger.errors import FormatError, LimitError, RefusedError, TaxledgerError, UnavailableError
@@ -18,7 +19,9 @@ from taxledger.ledger.query import Query
 from taxledger.ledger.schemas import BUILTIN, encode_schema
 from taxledger.nodes.answers import Answers
 from taxledger.nodes.custodian.dossier import Custodian
+from taxledger.nodes.recipient.asking import Recipient
 
+QUERY = Query(subject="cumcm:E1", issuer=1, kinds=(INVOICES,), from_period="2025-01", to_period="2025-12")
 FIRST, *_ = (each for each in BUILTIN if each.kind == chainkit.INVOICE)
 LAPSED, REGISTERED = (
     encode_schema(replace(FIRST, number=2, fields=fields)) for fields in (FIRST.fields[:-1], FIRST.fields)
@@ -78,25 +81,49 @@ def test_trouble_of_the_custodian_is_no_mistake_of_who_asks(
     ("theirs", "ours"),
     [
         ("answer_too_large", "answer_too_large"),
+        ("consent_paused", "consent_paused"),
+        ("use_closed", "use_closed"),
         ("key_missing", "custodian_refused"),
+        ("peer_unknown", "custodian_refused"),
         ("?", "custodian_refused"),
     ],
 )
-async def test_codes_of_another_node_do_not_become_problems_of_this_one(theirs: str, ours: str) -> None:
+async def test_only_a_custodians_words_about_the_disclosure_become_problems_of_this_node(
+    theirs: str, ours: str
+) -> None:
     class Peer:
         async def call(self, *_: object, **__: object) -> bytes:
-            raise RefusedError(theirs, "m9: no")
+            raise RefusedError(theirs, "m1: no")
 
+    artefact = Subject("cumcm:E1").artefact(bytes(16), 2)
+    recipient = Recipient(
+        member=2,
+        policy=SimpleNamespace(),
+        peers={1: Peer()},
+        hpke_key=bytes,
+        own=SimpleNamespace(),
+        kept=SimpleNamespace(),
+        discard=print,
+    )
+    with pytest.raises(RefusedError) as refused:
+        await anext(recipient.dossier(QUERY, artefact.raw, bytes(16)))
+    assert refused.value.code == ours
+
+
+@pytest.mark.parametrize(
+    ("issuer", "code"), [(1, "issuer_unknown"), (2, "issuer_unknown"), (9, "consent_missing")]
+)
+async def test_without_a_consent_a_node_shows_its_own_records_only(issuer: int, code: str) -> None:
+    """Member 1 is no custodian, member 2 has no node, and member 9 would have to be asked under a consent."""
     answers = Answers(
         config=SimpleNamespace(number=1, network="net"),
         replica=SimpleNamespace(),
         keys=SimpleNamespace(),
         policy=b"",
         custodian=None,
-        peers={9: Peer()},
+        peers={9: SimpleNamespace()},
         is_ready=lambda: True,
     )
-    query = Query(subject="cumcm:E1", issuer=9, kinds=(5,), from_period="2025-01", to_period="2025-12")
     with pytest.raises(RefusedError) as refused:
-        await answers.dossier(query)
-    assert refused.value.code == ours
+        await answers.dossier(replace(QUERY, issuer=issuer))
+    assert refused.value.code == code

@@ -163,14 +163,15 @@ COMMANDS: tuple[Command, ...] = (
         "--issuer",
         lambda kit: _verify(kit, None, None, QUESTION, "--issuer", "tax"),
     ),
-    _cli("an issuer who is none", "issuer_unknown", lambda kit: [*_get(kit, kit.bank), "--issuer", "77"], 1),
+    _cli("no consent", "consent_missing", lambda kit: _get(kit, kit.bank), 1),
+    _cli("an issuer who is none", "consent_missing", lambda kit: [*_get(kit, kit.bank), "--issuer", "77"], 1),
     _cli(
         "an answer into a folder that is not there",
         "cannot write",
-        lambda kit: _get(kit, kit.bank, kit.folder / "no" / "x"),
+        lambda kit: _get(kit, kit.tax, kit.folder / "no" / "x"),
         1,
     ),
-    _cli("an answer onto a folder", "cannot write", lambda kit: _get(kit, kit.bank, kit.folder), 1),
+    _cli("an answer onto a folder", "cannot write", lambda kit: _get(kit, kit.tax, kit.folder), 1),
     _cli(
         "an export into a folder that is not there",
         "cannot write",

@@ -131,7 +131,7 @@ def bad_kit(folder: Path, run: Run) -> Iterator[Kit]:
     try:
         ok("network", "start", kit.net)
         ok("attest", "--home", kit.tax, "--source", "cumcm", kit.table(GOOD))
-        ok("evidence", "get", "--home", kit.bank, *QUESTION, "-o", kit.evidence)
+        ok("evidence", "get", "--home", kit.tax, *QUESTION, "-o", kit.evidence)
         yield kit
     finally:
         run("network", "stop", kit.net)

@@ -101,7 +101,8 @@ REQUESTS: tuple[Request, ...] = (
     _post("the last month first", "/v1/dossiers", {**_DOSSIER, "from": "2025-01"}, 422, "request_invalid"),
     _post("a hundred years", "/v1/dossiers", {**_DOSSIER, "from": "1924-01"}, 422, "request_invalid"),
     _post("a kind that is none", "/v1/dossiers", {**_DOSSIER, "kinds": [0]}, 422, "request_invalid"),
-    _post("an issuer who is none", "/v1/dossiers", {**_DOSSIER, "issuer": 9}, 422, "issuer_unknown"),
+    _post("no consent", "/v1/dossiers", _DOSSIER, 403, "consent_missing"),
+    _post("an issuer who is none", "/v1/dossiers", {**_DOSSIER, "issuer": 9}, 403, "consent_missing"),
     _post(
         "another content type", "/v1/dossiers", b"x", 415, "media_type_unsupported", Content_Type="text/csv"
     ),

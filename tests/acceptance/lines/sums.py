@@ -1,4 +1,4 @@
-"""For every enterprise and year: a bank's verified answer has the sums of the files, to the cent."""
+"""For every enterprise and year: the issuer's verified answer has the sums of the files, to the cent."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def run(stage: Stage) -> Iterator[Finding]:
     every = range(min(year for _, year, _ in totals.sums), max(year for _, year, _ in totals.sums) + 1)
     pairs = [(enterprise, year) for enterprise in enterprises for year in every]
     questions = [(f"cumcm:{enterprise}", f"{year}-01", f"{year}-12") for enterprise, year in pairs]
-    answers = net.ask_many("bank1", questions)
+    answers = net.ask_many(questions)
     wrong: list[str] = []
     for (enterprise, year), answer in zip(pairs, answers, strict=True):
         wrong += differences(totals, enterprise, range(year, year + 1), answer["totals"])

@@ -44,6 +44,29 @@ _PIECE_MS = 30_000
 _PIECE_BYTES_MAX = limits.disclosure_bytes_max
 _TRIES = 4
 _PAUSE_S = 0.25
+_REFUSALS = frozenset(
+    {
+        "answer_too_large",
+        "consent_changed",
+        "consent_custodian_mismatch",
+        "consent_early",
+        "consent_expired",
+        "consent_fields_exceeded",
+        "consent_kind_exceeded",
+        "consent_paused",
+        "consent_period_exceeded",
+        "consent_recipient_mismatch",
+        "consent_revoked",
+        "consent_subject_mismatch",
+        "consent_superseded",
+        "consent_unknown",
+        "consent_used_up",
+        "disclosure_withheld",
+        "issuer_unknown",
+        "use_closed",
+    }
+)
+"""What a custodian may say of a disclosure; its other codes are about something between the nodes."""
 
 
 class Kept(Protocol):
@@ -176,7 +199,7 @@ class Recipient:
         except VerificationError as error:
             self._log.error("a disclosure does not verify", custodian=query.issuer, code=error.code)
             raise RefusedError(
-                "disclosure_unverified", f"what the custodian sent does not verify: {error.code}"
+                "disclosure_invalid", f"what the custodian sent does not verify: {error.code}"
             ) from error
         if disclosed.terms.mode == "store":
             self._kept.keep(data, disclosed, received_ms=self._now_ms())
@@ -189,8 +212,6 @@ class Recipient:
         payload = encode_consent(ConsentRevoke(consent=consent, preimage=preimage))
         signed = self._own.sign(payload)
         receipt = await self._own.deliver(signed)
-        if receipt.code == 23:
-            raise RefusedError("consent_preimage_invalid", "it is not the preimage of the consent's hash")
         require_accepted(receipt.code)
         return ConsentReceipt(
             consent=consent,
@@ -220,6 +241,11 @@ async def _call(peer: PeerClient, verb: str, message: list[Any], timeout_ms: int
     for attempt in range(_TRIES):
         try:
             return await peer.call(verb, message, timeout_ms=timeout_ms, answer_bytes_max=_PIECE_BYTES_MAX)
+        except RefusedError as error:
+            if error.code in _REFUSALS:
+                raise
+            # Another node's words: none of them may become a problem of this node's API, like "key unknown".
+            raise RefusedError("custodian_refused", str(error)) from error
         except UnavailableError:
             if attempt == _TRIES - 1:
                 raise
@@ -258,7 +284,7 @@ def _open(private: bytes, info: bytes, sealed: bytes) -> bytes:
     try:
         return hpke_open(private, info, sealed)
     except VerificationError as error:
-        raise RefusedError("disclosure_unverified", "a piece is not sealed to this member") from error
+        raise RefusedError("disclosure_invalid", "a piece is not sealed to this member") from error
 
 
 def _detail(error: RefusedError) -> str:
