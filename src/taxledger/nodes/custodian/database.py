@@ -72,6 +72,22 @@ _TABLES = (
     """
     CREATE INDEX IF NOT EXISTS notices_erasure ON notices (erasure)
     """,
+    # Which records a predicate came from, and how far the ledger was looked through for changes of such: see
+    # ``predicatebook.py``. ``lookup`` and ``predicate`` are keyed hashes.
+    """
+    CREATE TABLE IF NOT EXISTS predicate_inputs (
+        number INTEGER PRIMARY KEY, lookup BLOB NOT NULL, predicate BLOB NOT NULL, sealed BLOB NOT NULL)
+    """,
+    """
+    CREATE INDEX IF NOT EXISTS predicate_inputs_lookup ON predicate_inputs (lookup)
+    """,
+    """
+    CREATE INDEX IF NOT EXISTS predicate_inputs_predicate ON predicate_inputs (predicate)
+    """,
+    """
+    CREATE TABLE IF NOT EXISTS predicate_watch (
+        id INTEGER PRIMARY KEY CHECK (id = 1), height INTEGER NOT NULL, made INTEGER NOT NULL)
+    """,
     """
     CREATE TABLE IF NOT EXISTS throughs (kind INTEGER PRIMARY KEY, date TEXT NOT NULL)
     """,
@@ -97,6 +113,7 @@ VAULT = StoreLayout(
         SealedColumn(table="rid_seeds", key="place"),
         SealedColumn(table="erasures", key="erasure"),
         SealedColumn(table="notices", key="notice"),
+        SealedColumn(table="predicate_inputs", key="number"),
         SealedColumn(table="years", key="year", key_bytes=2, purpose="years"),
     ),
     sealed_meta=("owner",),

@@ -16,6 +16,7 @@ import os
 import re
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -26,6 +27,7 @@ from taxledger.ledger.errors import FormatError, UnavailableError, check
 __all__ = ["Database", "storage_errors"]
 
 _BUSY_TIMEOUT_S = 30.0
+_LOCK_WAIT_S, _LOCK_LOOK_S = 3.0, 0.05
 _CREATED = re.compile(r"CREATE (?:TABLE|INDEX|UNIQUE INDEX) IF NOT EXISTS (\w+)")
 
 
@@ -109,17 +111,24 @@ class Database:
     def exclusive(self) -> Iterator[None]:
         """The right to write new records, or to change all of them, for one process at a time.
 
+        Waits a moment: the member's node takes it for as long as one block needs.
+
         Raises:
             UnavailableError: another upload, amendment or rotation of keys has it.
         """
         with self._errors(), self.path.with_name(self.path.name + ".lock").open("ab") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise UnavailableError(
-                    f"another upload into this {self.what}, or a rotation of its keys, is running: "
-                    "wait until it is done"
-                ) from error
+            until = time.monotonic() + _LOCK_WAIT_S
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except OSError as error:
+                    if time.monotonic() >= until:
+                        raise UnavailableError(
+                            f"another upload into this {self.what}, or a rotation of its keys, is running: "
+                            "wait until it is done"
+                        ) from error
+                    time.sleep(_LOCK_LOOK_S)
             yield
 
     def copy_to(self, path: Path) -> None:
