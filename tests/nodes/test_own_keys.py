@@ -30,7 +30,14 @@ from taxledger.nodes.identity import AuthorityFolder, TlsIdentity, is_running_ou
 from taxledger.nodes.memberkeys import KeyInForce, hpke_key_of, next_key, promote_keys
 from taxledger.nodes.membership import decode_proposal_file, encode_proposal_file, rotate, what_changes
 from taxledger.nodes.network import create_network
-from taxledger.nodes.pki import Validity, authority_hash, certificate_addresses, make_authority, validity_of
+from taxledger.nodes.pki import (
+    Validity,
+    authority_hash,
+    certificate_addresses,
+    issue_certificate,
+    make_authority,
+    validity_of,
+)
 from taxledger.nodes.trust import Trust
 from taxledger.nodes.upkeep import wanted_hashes
 
@@ -95,6 +102,20 @@ def test_it_is_renewed_at_half_of_its_life_and_not_before(home: Home) -> None:
     assert not later.is_due(folder)
     home.tls_node_path.write_bytes(b"half a file")
     assert later.is_due(folder)
+
+
+def test_a_renewed_certificate_names_the_same_hosts(home: Home) -> None:
+    (folder,) = identity(home).folders()
+    hosts = ("10.1.2.3", "::1", "node.bank1.example")
+    ca, key = folder.ca_path.read_bytes(), folder.key_path.read_bytes()
+    folder.node_path.write_bytes(issue_certificate(ca, key, now=NOW, addresses=hosts))
+    identity(home).renew(folder)
+    assert certificate_addresses(folder.node_path.read_bytes()) == hosts
+    folder.node_path.unlink()
+    identity(home).renew(folder)
+    assert certificate_addresses(folder.node_path.read_bytes()) == ("127.0.0.1",), (
+        "where node.toml says it is"
+    )
 
 
 def test_near_the_end_of_its_authority_it_is_not_renewed_for_ever(home: Home) -> None:

@@ -165,8 +165,7 @@ class TlsIdentity:
                 return certificate_addresses(path.read_bytes())
             except (OSError, FormatError):
                 continue
-        host = host_port(self._home.config.peer_url)[0]
-        return (host,) if host.replace(".", "").isdigit() or ":" in host else ()
+        return (host_port(self._home.config.peer_url)[0],)
 
     def create(self) -> AuthorityFolder:
         """A new authority with a node certificate, in a folder of its own; used once the ledger names it.

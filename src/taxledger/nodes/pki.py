@@ -123,13 +123,21 @@ def split_certificates(pem: bytes) -> list[bytes]:
 
 
 def certificate_addresses(pem: bytes) -> tuple[str, ...]:
-    """The IP addresses that a node's certificate names. Raises FormatError."""
+    """The IP addresses and host names at which a node's certificate says that it listens. Raises FormatError."""
     certificate = _load(pem, "a node's certificate")
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return ()
-    return tuple(str(each) for each in names.get_values_for_type(x509.IPAddress))
+    hosts = names.get_values_for_type(x509.DNSName)[1:]  # the first is the member's name
+    return (*(str(each) for each in names.get_values_for_type(x509.IPAddress)), *hosts)
+
+
+def _general_name(address: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(address))
+    except ValueError:
+        return x509.DNSName(address)
 
 
 def _subject(network: str, member: str, what: str) -> x509.Name:
@@ -210,7 +218,7 @@ def issue_certificate(
         authority_key_pem: its private key.
         now: present instant, with a time zone.
         hours: life of the certificate, cut where the authority's ends.
-        addresses: IP addresses at which the node listens, as subject alternative names.
+        addresses: IP addresses and host names at which the node listens, as subject alternative names.
 
     Raises:
         FormatError: not PEM, or the key of another authority.
@@ -238,12 +246,7 @@ def issue_certificate(
             critical=False,
         )
         .add_extension(
-            x509.SubjectAlternativeName(
-                [
-                    x509.DNSName(member),
-                    *(x509.IPAddress(ipaddress.ip_address(each)) for each in addresses),
-                ]
-            ),
+            x509.SubjectAlternativeName([x509.DNSName(member), *(_general_name(each) for each in addresses)]),
             critical=False,
         )
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(node_key.public_key()), critical=False)

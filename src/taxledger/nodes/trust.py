@@ -68,6 +68,7 @@ class Trust:
         self._certified = certified
         self._known: tuple[int, dict[int, tuple[bytes, ...]], Authorities] | None = None
         self._open: dict[bytes, int] = {}
+        self._index: tuple[object, dict[bytes, bytes]] | None = None
 
     @property
     def peers_path(self) -> Path:
@@ -102,15 +103,17 @@ class Trust:
 
     def find(self, hash: bytes) -> bytes | None:
         """An authority's certificate (PEM) by its hash, out of all that lie here."""
-        for path in (
+        paths = [
             self.peers_path,
             *sorted(self._folder.glob("ca.pem")),
             *sorted(self._folder.glob("*/ca.pem")),
-        ):
-            for pem in split_certificates(path.read_bytes()):
-                if authority_hash(pem) == hash:
-                    return pem
-        return None
+        ]
+        stamps = tuple((path, path.stat().st_ino, path.stat().st_mtime_ns) for path in paths)
+        if self._index is None or self._index[0] != stamps:
+            bundles = [split_certificates(path.read_bytes()) for path in paths]
+            found = {authority_hash(pem): pem for bundle in bundles for pem in bundle}
+            self._index = stamps, found
+        return self._index[1].get(hash)
 
     def add(self, pem: bytes, hash: bytes) -> None:
         """Append an authority to ``peers.pem``, in place as a whole when this returns.

@@ -34,6 +34,7 @@ _SILENCE_S = 3.0
 _FETCH_TIMEOUT_MS = 2_000
 _FETCH_BYTES_MAX = 16_384
 _WARN_AGAIN_S = 3_600.0
+_TRY_AGAIN_S = 30.0
 _AUTHORITY_DAYS = 90
 """Of an authority there is notice enough for the members to meet, if need be."""
 
@@ -87,6 +88,7 @@ class Upkeep:
         self._warned: dict[str, float] = {}
         self._seen: object = None
         self._shown: tuple[tuple[Path, int], ...] = ()  # files with their inodes, the one shown first
+        self._failed: dict[Path, float] = {}  # when its renewal failed
         self._turn = 0
         self._heard_s = time.monotonic()
         self._asked: dict[bytes, tuple[int, float]] = {}  # hash → how often we asked for it, and when again
@@ -115,11 +117,13 @@ class Upkeep:
         return self._identity.in_order(wanted_hashes(state, number))
 
     def _renew(self, folder: AuthorityFolder) -> None:
-        if not folder.can_renew or not self._identity.is_due(folder):
+        again_s = self._failed.get(folder.path, 0.0) + _TRY_AGAIN_S
+        if not folder.can_renew or not self._identity.is_due(folder) or time.monotonic() < again_s:
             return
         try:
             validity = self._identity.renew(folder)
         except TaxledgerError as error:
+            self._failed[folder.path] = time.monotonic()
             self._metrics.count_renewal("failed")
             self._warn("certificate not renewed", str(folder.path), reason=str(error))
             return
@@ -164,25 +168,25 @@ class Upkeep:
     async def _show(
         self, folders: list[AuthorityFolder], server: PeerServer, peers: Mapping[int, PeerClient]
     ) -> None:
-        """Take what is new into use. A node that hears nobody shows its certificates in turn: it may have missed
-        the block with which the others changed over, and nobody can bring it that block before.
+        """Take what is new into use. A node that hears nobody shows the certificates of its later authorities in
+        turn: it may have missed the block with which the others went over to one, and nobody can bring it that
+        block before.
         """
         stamped = _stamped(folders)
+        later = [each for each in folders if each.validity.begin_s >= folders[0].validity.begin_s]
         if self._hears():
             self._heard_s = time.monotonic()
         if stamped != self._shown:
             self._turn = 0
-        elif time.monotonic() - self._heard_s > _SILENCE_S and len(stamped) > 1:
+        elif time.monotonic() - self._heard_s > _SILENCE_S and len(later) > 1:
             self._turn += 1
             self._heard_s = time.monotonic()
         else:
             return
-        paths = [path for path, _ in stamped]
-        at = self._turn % len(paths)
-        server.use(paths[at])
+        server.use(later[self._turn % len(later)].node_path)
         if stamped != self._shown:  # a client tries the others by itself
             for peer in peers.values():
-                await peer.use(tuple(paths))
+                await peer.use(tuple(each.node_path for each in folders))
         self._shown = stamped
 
     def _observe(self, own: AuthorityFolder, server: PeerServer, peers: Mapping[int, PeerClient]) -> None:
