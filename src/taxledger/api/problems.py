@@ -82,6 +82,11 @@ _ROWS = (
     Problem(code="consent_terms_invalid", status=403, title="The ledger does not take these terms"),
     Problem(code="consent_state_invalid", status=403, title="The consent's state does not allow the change"),
     Problem(code="preimage_invalid", status=403, title="Not the preimage of the consent's revoke hash"),
+    Problem(code="predicate_unknown", status=403, title="The consent names a predicate that is not known"),
+    Problem(code="predicate_argument_invalid", status=403, title="A predicate does not take its argument"),
+    Problem(
+        code="inputs_incomplete", status=409, title="A predicate has no result: its inputs are incomplete"
+    ),
     Problem(code="disclosure_withheld", status=403, title="The consent ended while the answer was sent"),
     Problem(code="not_custodian", status=403, title="This node is no custodian's"),
     Problem(code="subject_key_exists", status=409, title="The subject has another key; a reason is needed"),

@@ -47,6 +47,8 @@ _GRANT_PROBLEMS = (
     "consent_signature_invalid",
     "consent_terms_invalid",
     "consent_unknown",
+    "predicate_unknown",
+    "predicate_argument_invalid",
 )
 _MEMBERS = b"\x06"
 _TIMES_MAX = 64

@@ -145,7 +145,7 @@ class Node:
             replica=self.replica,
             answers=self.answers,
             peers=self.peers,
-            signer=self.transaction_key.present,
+            transaction_key=self.transaction_key,
             idle_ms=settings.disclosure_idle_ms,
             sweep_s=settings.sweep_ms / 1000,
         )

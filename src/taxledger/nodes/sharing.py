@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from functools import partial
 
-from taxledger.ledger.crypto import Signer
 from taxledger.ledger.members import member_of
 from taxledger.ledger.policy import decode_policy
 from taxledger.nodes.answers import Answers
@@ -19,9 +18,12 @@ from taxledger.nodes.custodian.custody import CustodyBook
 from taxledger.nodes.custodian.desk import ConsentDesk
 from taxledger.nodes.custodian.disclosing import Discloser
 from taxledger.nodes.custodian.dossier import Custodian
+from taxledger.nodes.custodian.erasing import LoopSubmitter
 from taxledger.nodes.custodian.openuses import OpenUses
+from taxledger.nodes.custodian.predicatekeeper import PredicateKeeper
+from taxledger.nodes.custodian.vault import Vault
 from taxledger.nodes.home import Home
-from taxledger.nodes.memberkeys import hpke_key_of
+from taxledger.nodes.memberkeys import KeyInForce, hpke_key_of
 from taxledger.nodes.own import OwnTransactions
 from taxledger.nodes.peers import Handler, PeerClient
 from taxledger.nodes.recipient.asking import Recipient
@@ -44,11 +46,25 @@ class CustodyParts:
         replica: Replica,
         answers: Answers,
         own: OwnTransactions,
+        transaction_key: KeyInForce,
         idle_ms: int,
     ) -> None:
         member, chain_id = home.config.number, replica.application.chain.chain_id
         self.book = CustodyBook(home.path / "custody.sqlite", open_key_provider(home), own)
         self.uses = OpenUses(self.book, replica, idle_ms=idle_ms)
+        provider = open_key_provider(home)
+
+        def open_vault() -> Vault | None:
+            if not home.vault_path.exists():
+                return None
+            return Vault.open(home.vault_path, provider, chain_id=chain_id, member=member)
+
+        self.predicates = PredicateKeeper(
+            open_vault=open_vault,
+            signer=transaction_key,
+            submitter=LoopSubmitter(asyncio.get_running_loop(), answers),
+            replica=replica,
+        )
         self.discloser = Discloser(
             member=member,
             custodian=custodian,
@@ -56,6 +72,7 @@ class CustodyParts:
             uses=self.uses,
             replica=replica,
             notes=answers.notes,
+            predicates=self.predicates.answer,
         )
         self.desk = ConsentDesk(
             member=member, chain_id=chain_id, custodian=custodian, book=self.book, replica=replica
@@ -65,7 +82,7 @@ class CustodyParts:
         return {"disclose": self.discloser.on_disclose, "piece": self.discloser.on_piece}
 
     def tasks(self) -> dict[str, Awaitable[None]]:
-        return {"open uses": self.uses.run()}
+        return {"open uses": self.uses.run(), "predicates": self.predicates.run()}
 
 
 class Sharing:
@@ -74,7 +91,7 @@ class Sharing:
     Args:
         home: of the member; ``custodian`` where it keeps records.
         replica, answers, peers: the node's.
-        signer: the member's transaction key that is in force.
+        transaction_key: the member's, the one that is in force.
         idle_ms: see ``OpenUses``; ``sweep_s`` between two sweeps.
 
     Attributes:
@@ -90,7 +107,7 @@ class Sharing:
         replica: Replica,
         answers: Answers,
         peers: Mapping[int, PeerClient],
-        signer: Callable[[], Signer],
+        transaction_key: KeyInForce,
         idle_ms: int,
         sweep_s: float,
     ) -> None:
@@ -98,7 +115,7 @@ class Sharing:
         own = OwnTransactions(
             member=number,
             chain_id=replica.application.chain.chain_id,
-            signer=signer,
+            signer=transaction_key.present,
             answers=answers,
             clock=time.time,
         )
@@ -106,7 +123,13 @@ class Sharing:
         self.custody: CustodyParts | None = None
         if custodian is not None and member is not None and member.kinds:
             self.custody = CustodyParts(
-                home, custodian=custodian, replica=replica, answers=answers, own=own, idle_ms=idle_ms
+                home,
+                custodian=custodian,
+                replica=replica,
+                answers=answers,
+                own=own,
+                transaction_key=transaction_key,
+                idle_ms=idle_ms,
             )
         self._received = ReceivedStore.open(home.path / "received.sqlite", open_key_provider(home))
         self._sweeper = Sweeper(
@@ -145,5 +168,6 @@ class Sharing:
         """After the tasks have ended: nothing is begun any more, and the stores are closed."""
         if self.custody is not None:
             await self.custody.uses.stop()
+            await asyncio.to_thread(self.custody.predicates.close)
             await asyncio.to_thread(self.custody.book.close_store)
         await asyncio.to_thread(self._received.close)

@@ -22,6 +22,7 @@ from taxledger.ledger.errors import RefusedError, UnavailableError, Verification
 from taxledger.ledger.instruction import ConsentOrder, Instruction, decode_instruction
 from taxledger.ledger.members import member_of
 from taxledger.ledger.operations import encode_consent
+from taxledger.ledger.predicates import check_predicates
 from taxledger.ledger.query import Query
 from taxledger.ledger.records import check_subject
 from taxledger.ledger.schemas import decode_schema, kind_name
@@ -159,6 +160,7 @@ class ConsentDesk:
         own, recipient = member_of(state.view, self._member), member_of(state.view, terms.recipient)
         if recipient is None or not recipient.is_active or recipient.hpke_key is None:
             raise RefusedError("recipient_unknown", f"member {terms.recipient} is no active recipient")
+        check_predicates(terms)
         kinds = [each.kind for each in terms.details] + ([PREDICATE_KIND] if terms.predicates else [])
         for kind in kinds:
             if own is None or kind not in own.kinds:

@@ -44,7 +44,7 @@ __all__ = ["Discloser", "PredicateAnswerer"]
 
 STATE_AGE_MS_MAX = 120_000
 """Local: how old the certified state may be by which a piece leaves; an idle network renews it each 30 s."""
-PredicateAnswerer = Callable[[Artefact, CertifiedState, bytes], Awaitable[CertifiedState]]
+PredicateAnswerer = Callable[[Artefact, Query], Awaitable[CertifiedState]]
 """Makes sure that the predicates of a consent are attested; the state that holds them."""
 
 
@@ -183,7 +183,7 @@ class Discloser:
         if query.kinds == (PREDICATE_KIND,):
             if self._predicates is None:
                 raise RefusedError("issuer_unknown", "this custodian answers no predicates")
-            state = await self._predicates(artefact, state, await self._notes.note(state))
+            state = await self._predicates(artefact, query)
         recipient = member_of(state.view, member)
         if recipient is None or recipient.hpke_key is None:
             raise RefusedError("recipient_key_missing", "the recipient's entry has no HPKE key")

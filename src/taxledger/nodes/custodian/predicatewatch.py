@@ -12,14 +12,11 @@ A crash anywhere leaves the height where it was: the same blocks are read again,
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from taxledger.ledger.consent import PREDICATE_KIND
-from taxledger.ledger.errors import InputError, RefusedError, UnavailableError
 from taxledger.ledger.operations import Amend, Attest, Erase, Revoke, decode_operation
 from taxledger.ledger.rules import decode_result
 from taxledger.ledger.statekeys import split_record_key
@@ -29,17 +26,12 @@ from taxledger.nodes.custodian.predicatebook import PredicateBook
 from taxledger.nodes.custodian.superseding import supersede
 from taxledger.nodes.custodian.tags import require_accepted
 from taxledger.nodes.custodian.vault import Vault
-from taxledger.nodes.logs import get_logger
 from taxledger.nodes.memberkeys import TransactionSigner
-from taxledger.nodes.replica import Replica
 
-__all__ = ["Blocks", "LedgerBlock", "PredicateWatch", "changed_places", "watch_blocks"]
+__all__ = ["Blocks", "LedgerBlock", "changed_places", "watch_blocks"]
 
 _STEP_BLOCKS = 32
 """Local: blocks read before the height is noted. An upload that has the vault makes us read so many again."""
-_RETRY_S = 2.0
-_REFUSED_RETRY_S = 60.0
-_NEWS_S = 60.0
 
 
 class LedgerBlock(Protocol):
@@ -133,61 +125,3 @@ def _supersede(
             return supersede(vault, outbox, predicates)
         finally:
             outbox.close()
-
-
-class PredicateWatch:
-    """Keeps a custodian's predicates in step with its records, as long as its node runs.
-
-    Args:
-        open_vault: opens the vault, or gives None while there is none; called on the watch's own thread.
-        signer, submitter: as of ``outbox.Outbox``.
-    """
-
-    def __init__(
-        self, open_vault: Callable[[], Vault | None], signer: TransactionSigner, submitter: Submitter
-    ) -> None:
-        self._open_vault = open_vault
-        self._signer = signer
-        self._submitter = submitter
-        self._vault: Vault | None = None
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="predicates")
-        self._log = get_logger("predicates")
-
-    async def run(self, replica: Replica) -> None:
-        """After each certified block, until it is cancelled."""
-        loop = asyncio.get_running_loop()
-        watched = -1
-        while True:
-            state = replica.certified
-            if state.height == watched:
-                await replica.news(_NEWS_S)
-                continue
-            pause_s = await loop.run_in_executor(self._executor, self._step, state.chain, state.height)
-            if pause_s:
-                await asyncio.sleep(pause_s)
-            else:
-                watched = state.height
-
-    def _step(self, blocks: Blocks, height: int) -> float:
-        """Watches up to a height; seconds to wait before trying again, 0 when it is done."""
-        try:
-            if self._vault is None:
-                self._vault = self._open_vault()
-            if self._vault is None:
-                return 0.0
-            superseded = watch_blocks(self._vault, self._signer, self._submitter, blocks, height)
-        except UnavailableError as error:
-            self._log.info("predicates wait", reason=str(error))
-            return _RETRY_S
-        except (RefusedError, InputError) as error:
-            self._log.error("predicates are not superseded", exc_info=error)
-            return _REFUSED_RETRY_S
-        if superseded:
-            self._log.info("superseded", predicates=superseded, height=height)
-        return 0.0
-
-    def close(self) -> None:
-        """Waits for the step under way; its submissions must have been ended before."""
-        self._executor.shutdown(wait=True, cancel_futures=True)
-        if self._vault is not None:
-            self._vault.close()

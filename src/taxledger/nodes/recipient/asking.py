@@ -62,6 +62,7 @@ _REFUSALS = frozenset(
         "consent_unknown",
         "consent_used_up",
         "disclosure_withheld",
+        "inputs_incomplete",
         "issuer_unknown",
         "use_closed",
     }
