@@ -338,16 +338,11 @@ class CustodyBook:
                 (ended_before_ms,),
             ).rowcount
 
-    def forget_subject(self, subject: str) -> int:
-        """Drops all pieces under a subject's consents, because records in them were erased; how many.
-
-        A use that is open then can't go on: it is closed with what may have left.
+    def forget_consents(self, consents: Sequence[bytes]) -> None:
+        """Drops all pieces under some consents, because records in them were erased; they are gone when it
+        returns. A use that is open then can't go on: it is closed with what may have left.
         """
         with self._store.write() as connection:
-            count = connection.execute(
-                "DELETE FROM pieces WHERE consent IN (SELECT consent FROM consents WHERE subject = ?)",
-                (self.subject_of(subject),),
-            ).rowcount
-        if count:
-            self._store.scrub()
-        return count
+            connection.executemany("DELETE FROM pieces WHERE consent = ?", [(each,) for each in consents])
+        # Also where nothing was found: an attempt before this one may have got no further.
+        self._store.scrub()

@@ -9,8 +9,8 @@ The order, and why it is this one:
     1. one commit deletes the rows of every record asked, of all versions, with secrets, reasons, keyed hashes,
        what is staged of them and the seeds of their ids, and the subject's tag rows where nothing of that kind
        and year is left; in their place stand the keys alone, *to be said*
-    2. the file is written anew (``scrub``), and ``forget`` drops what the node keeps of them elsewhere: sealed
-       pieces of disclosures. From here the data is gone
+    2. the file is written anew (``scrub``), and ``forget`` drops what the node keeps of them elsewhere: the sealed
+       pieces of disclosures under the subject's consents. From here the data is gone
     3. ``erase`` transactions, 256 records each and one kind and tag each, are durable in the outbox, then submitted
     4. certified: now recipients are told, each until it has shown that it destroyed what it held
 
@@ -119,8 +119,8 @@ class Eraser:
         signer: its transaction key; ``submitter`` the way to the ledger, called from threads.
         state_value: the certified state's value under a key, or None; called from threads.
         recipients: (member, consent) of every consent of a subject that was ever granted here; called in a thread.
-        forget: drops everything that this node keeps of some records elsewhere (keys, 37 bytes); durable when it
-            returns, may be repeated; called in a thread.
+        forget: drops the pieces of disclosures under some consents (16 bytes each); they are gone when it
+            returns; may be repeated; called in a thread.
         tell: see ``Tell``.
         clock: seconds since 1970 UTC.
     """
@@ -223,10 +223,9 @@ class Eraser:
     def _finish(self) -> None:
         erasures = self._opened()
         assert erasures is not None
-        keys = erasures.unfinished()
-        if keys:
+        if erasures.is_unfinished():
             erasures.scrub()
-            self._forget(keys)
+            self._forget_pieces(erasures)
             erasures.note_scrubbed()
 
     # --- 3: the ledger ----------------------------------------------------------------------
@@ -287,10 +286,22 @@ class Eraser:
     async def _notify(self) -> None:
         erasures = self._opened()
         assert erasures is not None
-        await asyncio.to_thread(erasures.make_notices)
+        await asyncio.to_thread(self._make_notices, erasures)
         waiting = await asyncio.to_thread(erasures.waiting_notices)
         # All at once: one that does not answer keeps none of the others waiting.
         await asyncio.gather(*(self._notify_one(erasures, each) for each in waiting))
+
+    def _make_notices(self, erasures: Erasures) -> None:
+        if erasures.is_ready():
+            # Once more: a disclosure that read the vault just before it was emptied, and planned just after.
+            # From now on the certified state says that they are erased, and no such plan can be made.
+            self._forget_pieces(erasures)
+            erasures.make_notices()
+
+    def _forget_pieces(self, erasures: Erasures) -> None:
+        consents = erasures.consents()
+        if consents:
+            self._forget(consents)
 
     async def _notify_one(self, erasures: Erasures, notice: Notice) -> None:
         message: list[object] = [1, "erase_notice", notice.notice, list(notice.keys)]

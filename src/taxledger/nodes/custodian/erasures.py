@@ -126,13 +126,18 @@ class Erasures:
                 _delete_tag(connection, prefix[:_TAG_END])
         return len(keys)
 
-    def unfinished(self) -> list[bytes]:
-        """Keys of the records whose rows are deleted, and may still stand in unused parts of the file."""
-        rows = self._database.all(
-            "SELECT key FROM erased JOIN erasures USING (erasure) WHERE erasures.state = ? ORDER BY key",
-            (_DESTROYED,),
-        )
-        return [row[0] for row in rows]
+    def is_unfinished(self) -> bool:
+        """Whether rows are deleted that may still stand in unused parts of the file."""
+        return self._database.one("SELECT 1 FROM erasures WHERE state = ?", (_DESTROYED,)) is not None
+
+    def consents(self) -> list[bytes]:
+        """Ids of the consents (16 bytes) under which what is being erased may have been prepared to leave."""
+        rows = self._database.all("SELECT erasure, sealed FROM erasures WHERE state < ?", (_NOTIFYING,))
+        found: set[bytes] = set()
+        for erasure, sealed in rows:
+            _reason, _made_ms, told = canonical.decode(self._store.open(_ERASURES, erasure, 1, sealed))
+            found.update(consent for _member, consent in told)
+        return sorted(found)
 
     def scrub(self) -> None:
         """See ``SealedStore.scrub``."""
@@ -172,17 +177,26 @@ class Erasures:
 
     # --- telling recipients -----------------------------------------------------------------
 
+    def is_ready(self) -> bool:
+        """Whether there are erasures of which recipients can be told."""
+        return bool(self._ready())
+
+    def _ready(self) -> list[tuple[bytes, bytes]]:
+        return [
+            (erasure, sealed)
+            for erasure, sealed in self._database.all(
+                "SELECT erasure, sealed FROM erasures WHERE state = ? AND NOT EXISTS "
+                "(SELECT 1 FROM erased WHERE erased.erasure = erasures.erasure AND erased.state < ?)",
+                (_SCRUBBED, CERTIFIED),
+            )
+        ]
+
     def make_notices(self) -> None:
         """Makes the notices of every erasure that the ledger knows in full.
 
         Not earlier: a recipient destroys nothing before its own certified ledger says that it is erased.
         """
-        rows = self._database.all(
-            "SELECT erasure, sealed FROM erasures WHERE state = ? AND NOT EXISTS "
-            "(SELECT 1 FROM erased WHERE erased.erasure = erasures.erasure AND erased.state < ?)",
-            (_SCRUBBED, CERTIFIED),
-        )
-        for erasure, sealed in rows:
+        for erasure, sealed in self._ready():
             reason, made_ms, told = canonical.decode(self._store.open(_ERASURES, erasure, 1, sealed))
             keys = [
                 row[0]
