@@ -11,6 +11,7 @@ from custodykit import row, use_stored_keys, write_cumcm
 from sharingkit import INVOICES, Nodes, Subject, running
 
 from taxledger.ledger.consent import Detail
+from taxledger.ledger.disclosure import Disclosed
 from taxledger.ledger.errors import RefusedError
 from taxledger.ledger.query import Query
 
@@ -121,3 +122,27 @@ async def test_revoked_while_streaming_the_rest_is_withheld(tmp_path: Path) -> N
         with pytest.raises(RefusedError, match="disclosure_withheld: after 1000 records"):
             await read()
         assert await settled(nodes, subject) == [(1, "partial", 3_000, 1_000)]
+
+
+def _fields(said: Disclosed) -> list[dict[str, Any]]:
+    return [dict(each.fields) for each in said.answer.records if each.fields]
+
+
+async def test_erasure_reaches_the_bank_and_the_ledger(tmp_path: Path) -> None:
+    async with running(tmp_path / "net") as nodes:
+        subject = await prepared(nodes, tmp_path)
+        artefact = subject.artefact(nodes.chain_id, 2, mode="store", retention_days=30)
+        await nodes.grant(artefact)
+        before, _ = await nodes.ask("bank1", ask(), artefact)
+        recipient = nodes.nodes["bank1"].sharing.recipient
+        assert len(await recipient.stored()) == 1
+        receipt = await nodes.desk.erase(ask(), reason="the enterprise asked for it")
+        assert receipt.records == 30
+        assert [(each.member, each.confirmed) for each in receipt.notices] == [(2, True)]
+        assert await recipient.stored() == ()
+        data, _ = await nodes.ask("bank1", ask(), artefact)
+        after = nodes.verify("bank1", data, ask())
+        assert [each.status.name for each in after.answer.records] == ["ERASED"] * 30
+        assert not _fields(after)
+        # What was lawfully kept elsewhere still verifies, as of its time.
+        assert len(_fields(nodes.verify("bank1", before, ask()))) == 30

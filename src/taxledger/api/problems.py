@@ -93,6 +93,7 @@ _ROWS = (
     Problem(code="instruction_repeated", status=409, title="The instruction's number was used before"),
     Problem(code="use_closed", status=409, title="The use of this request has ended"),
     Problem(code="disclosure_unknown", status=404, title="No such disclosure is kept here"),
+    Problem(code="disclosure_destroyed", status=410, title="It was kept here and destroyed, or is erased"),
     Problem(code="disclosure_invalid", status=422, title="What the custodian sent does not verify"),
     # --- a transaction that can't count -----------------------------------------------------
     Problem(code="transaction_malformed", status=400, title="The body is not a transaction"),

@@ -56,7 +56,8 @@ _DOSSIER_PROBLEMS = (
     *("consent_recipient_mismatch", "consent_subject_mismatch", "consent_kind_exceeded"),
     *("consent_period_exceeded", "consent_fields_exceeded", "consent_paused", "consent_revoked"),
     *("consent_superseded", "consent_early", "consent_expired", "consent_used_up", "use_closed"),
-    *("inputs_incomplete", "disclosure_withheld", "disclosure_invalid"),
+    *("inputs_incomplete", "predicate_unknown", "predicate_argument_invalid"),
+    *("disclosure_withheld", "disclosure_invalid", "disclosure_destroyed"),
 )
 _log = structlog.get_logger("taxledger.api")
 

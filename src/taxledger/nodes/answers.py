@@ -181,6 +181,8 @@ class Answers:
 
     async def submit(self, raw: bytes, *, wait: Literal["certified", "none"], timeout_s: float) -> Receipt:
         transaction_id = decode_transaction(raw).id
+        if self._stopping:
+            raise UnavailableError("the node is stopping")
         state = self._replica.certified
         index = self._index_of(state, transaction_id)
         if index is not None:

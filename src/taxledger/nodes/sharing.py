@@ -1,6 +1,6 @@
 """Sharing of data between members under consent: its parts put together for one node.
 
-own transactions ──▶ custody (issuers): desk, discloser, open uses       ◀── peers: disclose, piece
+own transactions ──▶ custody (issuers): desk, discloser, predicates, eraser ◀── peers: disclose, piece
                 └──▶ recipient (everyone): asking, what is kept, sweeper ◀── peers: erase_notice
 """
 
@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Mapping
 from functools import partial
 
+from taxledger.ledger.errors import UnavailableError
 from taxledger.ledger.members import member_of
 from taxledger.ledger.policy import decode_policy
 from taxledger.nodes.answers import Answers
@@ -18,7 +19,7 @@ from taxledger.nodes.custodian.custody import CustodyBook
 from taxledger.nodes.custodian.desk import ConsentDesk
 from taxledger.nodes.custodian.disclosing import Discloser
 from taxledger.nodes.custodian.dossier import Custodian
-from taxledger.nodes.custodian.erasing import LoopSubmitter
+from taxledger.nodes.custodian.erasing import Eraser, LoopSubmitter
 from taxledger.nodes.custodian.openuses import OpenUses
 from taxledger.nodes.custodian.predicatekeeper import PredicateKeeper
 from taxledger.nodes.custodian.vault import Vault
@@ -34,6 +35,8 @@ from taxledger.nodes.sealed.homekeys import open_key_provider
 
 __all__ = ["CustodyParts", "Sharing"]
 
+_NOTICE_MS = 60_000
+
 
 class CustodyParts:
     """What only a custodian's node has."""
@@ -45,6 +48,7 @@ class CustodyParts:
         custodian: Custodian,
         replica: Replica,
         answers: Answers,
+        peers: Mapping[int, PeerClient],
         own: OwnTransactions,
         transaction_key: KeyInForce,
         idle_ms: int,
@@ -59,10 +63,11 @@ class CustodyParts:
                 return None
             return Vault.open(home.vault_path, provider, chain_id=chain_id, member=member)
 
+        submitter = LoopSubmitter(asyncio.get_running_loop(), answers)
         self.predicates = PredicateKeeper(
             open_vault=open_vault,
             signer=transaction_key,
-            submitter=LoopSubmitter(asyncio.get_running_loop(), answers),
+            submitter=submitter,
             replica=replica,
         )
         self.discloser = Discloser(
@@ -74,15 +79,34 @@ class CustodyParts:
             notes=answers.notes,
             predicates=self.predicates.answer,
         )
+        self.eraser = Eraser(
+            open_vault=open_vault,
+            member=member,
+            signer=transaction_key,
+            submitter=submitter,
+            state_value=lambda key: replica.certified.view.get(key),
+            recipients=self.book.recipients_of,
+            forget=self.book.forget_consents,
+            tell=partial(_tell, peers),
+        )
         self.desk = ConsentDesk(
-            member=member, chain_id=chain_id, custodian=custodian, book=self.book, replica=replica
+            member=member,
+            chain_id=chain_id,
+            custodian=custodian,
+            book=self.book,
+            replica=replica,
+            eraser=self.eraser,
         )
 
     def handlers(self) -> dict[str, Handler]:
         return {"disclose": self.discloser.on_disclose, "piece": self.discloser.on_piece}
 
     def tasks(self) -> dict[str, Awaitable[None]]:
-        return {"open uses": self.uses.run(), "predicates": self.predicates.run()}
+        return {
+            "open uses": self.uses.run(),
+            "predicates": self.predicates.run(),
+            "eraser": self.eraser.run(),
+        }
 
 
 class Sharing:
@@ -127,6 +151,7 @@ class Sharing:
                 custodian=custodian,
                 replica=replica,
                 answers=answers,
+                peers=peers,
                 own=own,
                 transaction_key=transaction_key,
                 idle_ms=idle_ms,
@@ -169,5 +194,14 @@ class Sharing:
         if self.custody is not None:
             await self.custody.uses.stop()
             await asyncio.to_thread(self.custody.predicates.close)
+            await asyncio.to_thread(self.custody.eraser.close)
             await asyncio.to_thread(self.custody.book.close_store)
         await asyncio.to_thread(self._received.close)
+
+
+async def _tell(peers: Mapping[int, PeerClient], member: int, message: list[object]) -> bytes:
+    """One erasure notice; the recipient answers when what it destroyed is certified."""
+    peer = peers.get(member)
+    if peer is None:
+        raise UnavailableError(f"member {member} has no node here")
+    return await peer.call("erase_notice", message, timeout_ms=_NOTICE_MS)

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from taxledger.ledger import canonical
+from taxledger.ledger.consent import decode_artefact
 from taxledger.nodes.own import SENT_TABLE, OwnTransactions, Signed, StoredTransactions
 from taxledger.nodes.sealed.layout import SealedColumn, StoreLayout
 from taxledger.nodes.sealed.providers import KeyProvider
@@ -208,6 +209,10 @@ class CustodyBook:
             (self.subject_of(subject),),
         )
         return [(consent, self._store.open(b"consents", consent, 1, sealed)) for consent, sealed in rows]
+
+    def recipients_of(self, subject: str) -> list[tuple[int, bytes]]:
+        """(member, consent) of every consent of a subject: who may hold what it was shown."""
+        return [(decode_artefact(raw).terms.recipient, consent) for consent, raw in self.consents_of(subject)]
 
     # --- instructions -----------------------------------------------------------------------
 

@@ -259,13 +259,6 @@ class ConsentDesk:
             uses_list=tuple(uses),
         )
 
-    def recipients_of(self, subject: str) -> list[tuple[int, bytes]]:
-        """(member, consent) of every consent of a subject: who may hold what it was shown. Blocks."""
-        return [
-            (decode_artefact(raw).terms.recipient, consent)
-            for consent, raw in self._book.consents_of(subject)
-        ]
-
     async def erase(self, query: Query, *, reason: str) -> ErasureReceipt:
         """See ``api.custody.Custody``."""
         if self._eraser is None:

@@ -55,6 +55,7 @@ from taxledger.nodes.custodian.outbox import (
     Submitter,
     Transaction,
 )
+from taxledger.nodes.custodian.predicatebook import PredicateBook
 from taxledger.nodes.custodian.tags import require_accepted
 from taxledger.nodes.custodian.vault import Vault
 from taxledger.nodes.logs import get_logger
@@ -223,7 +224,9 @@ class Eraser:
     def _finish(self) -> None:
         erasures = self._opened()
         assert erasures is not None
+        assert self._vault is not None
         if erasures.is_unfinished():
+            PredicateBook(self._vault).forget(erasures.unfinished_predicates())
             erasures.scrub()
             self._forget_pieces(erasures)
             erasures.note_scrubbed()

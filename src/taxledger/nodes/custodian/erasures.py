@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from taxledger.ledger import canonical, limits
+from taxledger.ledger.consent import PREDICATE_KIND
 from taxledger.ledger.errors import check
 from taxledger.ledger.statekeys import RECORD_KEY_BYTES
 from taxledger.nodes.custodian.vault import Vault
@@ -129,6 +130,13 @@ class Erasures:
     def is_unfinished(self) -> bool:
         """Whether rows are deleted that may still stand in unused parts of the file."""
         return self._database.one("SELECT 1 FROM erasures WHERE state = ?", (_DESTROYED,)) is not None
+
+    def unfinished_predicates(self) -> list[bytes]:
+        """Keys of the answers to predicates among those."""
+        rows = self._database.all(
+            "SELECT key FROM erased JOIN erasures USING (erasure) WHERE erasures.state = ?", (_DESTROYED,)
+        )
+        return [key for (key,) in rows if key[3] == PREDICATE_KIND]
 
     def consents(self) -> list[bytes]:
         """Ids of the consents (16 bytes) under which what is being erased may have been prepared to leave."""

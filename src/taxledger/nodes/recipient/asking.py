@@ -64,6 +64,8 @@ _REFUSALS = frozenset(
         "disclosure_withheld",
         "inputs_incomplete",
         "issuer_unknown",
+        "predicate_argument_invalid",
+        "predicate_unknown",
         "use_closed",
     }
 )
