@@ -174,7 +174,7 @@ def hidden_rows(count: int, enterprise: str) -> list[tuple[str, ...]]:
     ]
 
 
-@pytest.mark.skipif(not may_capture(), reason="capturing packets needs the right to open raw sockets")
+@pytest.mark.skipif(not may_capture(), reason="it needs the right to open raw sockets")
 def test_nothing_of_an_enterprise_without_consent_is_at_a_bank(tmp_path: Path) -> None:
     with real_network(tmp_path / "net", tag_keys=False) as network:
         capture = Capture(set().union(*(ports_of(network, bank) for bank in BANKS)))

@@ -112,7 +112,9 @@ def test_retention_ends(store: ReceivedStore, tmp_path: Path) -> None:
     hidden = cells(tmp_path)
     day = asyncio.run(make_sweeper(tmp_path, store, NOW_MS + 30 * DAY_MS - 1).sweep())
     assert day == 0
-    assert store.load(said.consent, 1) == data
+    assert store.load(said.consent, 1, now_ms=NOW_MS + 30 * DAY_MS - 1) == data
+    with pytest.raises(RefusedError, match="disclosure_unknown"):  # also before the sweeper has come
+        store.load(said.consent, 1, now_ms=NOW_MS + 30 * DAY_MS)
     assert asyncio.run(make_sweeper(tmp_path, store, NOW_MS + 30 * DAY_MS).sweep()) == 1
     assert store.stored() == ()
     assert len(erased(tmp_path)) == 1

@@ -79,7 +79,7 @@ class Kept(Protocol):
 
     def stored(self) -> Sequence[StoredDisclosure]: ...
 
-    def load(self, consent: bytes, sequence: int) -> bytes: ...
+    def load(self, consent: bytes, sequence: int, *, now_ms: int) -> bytes: ...
 
 
 Discard = Callable[..., Any]
@@ -231,7 +231,7 @@ class Recipient:
 
     async def load(self, consent: bytes, sequence: int) -> bytes:
         """See ``api.custody.Disclosures``."""
-        return await asyncio.to_thread(self._kept.load, consent, sequence)
+        return await asyncio.to_thread(self._kept.load, consent, sequence, now_ms=self._now_ms())
 
     async def discard(self, consent: bytes, sequence: int, *, reason: str) -> bytes:
         """See ``api.custody.Disclosures``."""

@@ -198,10 +198,15 @@ class ReceivedStore:
         rows = self.database.all("SELECT consent, sequence, delete_after, summary FROM disclosures")
         return tuple(sorted(map(self._opened, rows), key=lambda each: (each.stored_ms, each.consent)))
 
-    def load(self, consent: bytes, sequence: int) -> bytes:
-        """The file of a disclosure. Raises RefusedError ``disclosure_unknown``."""
+    def load(self, consent: bytes, sequence: int, *, now_ms: int = 0) -> bytes:
+        """The file of a disclosure whose retention has not ended by ``now_ms``, swept or not.
+
+        Raises:
+            RefusedError: ``disclosure_unknown``.
+        """
         row = self.database.one(
-            "SELECT sealed FROM disclosures WHERE consent = ? AND sequence = ?", (consent, sequence)
+            "SELECT sealed FROM disclosures WHERE consent = ? AND sequence = ? AND delete_after > ?",
+            (consent, sequence, now_ms),
         )
         if row is None:
             raise _unknown()
