@@ -15,12 +15,15 @@ def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "--dir", str(folder), "--enterprises", "3", "--seed", "5"]) == 0
     said = capsys.readouterr().out
     assert "verified: height" in said
-    assert "refused: record_mismatch" in said
+    assert "refused: use_mismatch" in said
+    assert "refused: consent_revoked" in said
+    assert "verified: all 1 consents to all 4 members" in said
+    assert "use 1: complete" in said
     assert "equal those of the source files to the cent" in said
     assert "the same as the tax office's" in said
     assert "16 invariants hold" in said
-    evidence = next(folder.glob("9*.evidence"))
-    assert f"The evidence: {evidence}" in said
+    disclosure = next(folder.glob("9*.disclosure"))
+    assert f"The disclosure: {disclosure}" in said
     assert all(each.pid is None for each in network_status(folder / "network"))
 
 

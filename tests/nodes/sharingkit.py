@@ -94,7 +94,7 @@ class Subject:
 
     def order(self, artefact: Artefact, action: str, **changes: Any) -> bytes:
         """A signed instruction."""
-        self._orders += 1
+        self._orders = max(self._orders + 1, time.time_ns() // 1_000_000)  # as a wallet does
         order = ConsentOrder(
             chain_id=artefact.terms.chain_id,
             consent=artefact.id(1),

@@ -263,6 +263,22 @@ def test_what_an_interrupted_upload_had_staged_goes_with_the_next(custody: Custo
     assert counts(custody.upload(second)) == (2, 0, 0, 2, 0)
 
 
+def test_attested_through_waits_for_what_was_staged_before(custody: Custody, tmp_path: Path) -> None:
+    """A record of other files, staged by an upload that was interrupted, is refused: it is not true then."""
+    first, second = write_cumcm(tmp_path / "a.csv", [row(1)]), write_cumcm(tmp_path / "b.csv", [row(2)])
+    custody.upload(second)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Database, "write", stopping_write(1, after=True))
+        with pytest.raises(_Stop):
+            custody.upload(first)
+    custody.ledger.refuse = {"attest": 3}
+    outcome = custody.upload(second, through="2019-12-31")
+    assert (counts(outcome), outcome.refused, outcome.through) == ((1, 0, 0, 1, 0), [("attest", 3)], None)
+    custody.ledger.refuse = {}
+    assert custody.upload(first, through="2019-12-31").through == "2019-12-31"
+    custody.verify()
+
+
 def test_a_refusal_takes_back_all_that_was_staged_upon_it(custody: Custody, tmp_path: Path) -> None:
     """Rows of every batch, duplicates and changes among them, and in the vault each version."""
     paths = [

@@ -29,6 +29,7 @@ from custodykit import (
 from taxledger.ledger import canonical, limits
 from taxledger.ledger.errors import FormatError, RefusedError
 from taxledger.ledger.transaction import decode_transaction
+from taxledger.nodes.custodian import submission
 from taxledger.nodes.custodian.report import write_report
 from taxledger.nodes.custodian.upload import Progress
 from taxledger.nodes.sources.mapping import decode_mapping
@@ -277,8 +278,11 @@ def test_submissions_are_sorted_over_all_enterprises_and_within_limits(
     custody.verify()
 
 
-def test_an_upload_is_one_submission_whatever_its_size(custody: Custody, tmp_path: Path) -> None:
+def test_an_upload_is_one_submission_whatever_its_size(
+    custody: Custody, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Sorted over all files, full transactions, one year each; changes come after, each year its own."""
+    monkeypatch.setattr(submission, "_STEP_TRANSACTIONS", 1)
     statuses = ("有效发票", "作废发票")
     paths = [
         write_cumcm(

@@ -66,9 +66,12 @@ def _whole(net: Network, enterprise: str, expected: tuple[int, int, int, int]) -
 def _kill_during(net: Network, enterprise: str, rows: int, *members: str) -> Iterator[Finding]:
     path = net.stage.work / f"{enterprise}.csv"
     expected = write_rows(path, enterprise, rows)
+    before = net.height("tax")
     process = net.stage.start(*net.attest_arguments([path]))
-    for member in members:
-        time.sleep(1.2)
+    # Nothing goes to the ledger before the file is read.
+    net.wait(lambda: process.poll() is not None or net.height("tax") > before, "a block of the upload")
+    for number, member in enumerate(members):
+        time.sleep(0.3 if number else 0)
         net.kill(member)
     under_way = process.poll() is None
     more, said = _finish(net, [path], process)
@@ -178,8 +181,8 @@ def run(stage: Stage) -> Iterator[Finding]:
     yield from stage.pytest("kill -9 of real networks", "tests/e2e", options=["-m", "not large", others])
     net, _said, _seconds = cumcm_network(stage)
     names = iter(f"E{number}" for number in range(int(time.time()) % 100_000 * 10, 999_999))
-    yield from _kill_during(net, next(names), 25_000, "bank2")
-    yield from _kill_during(net, next(names), 25_000, "tax")
+    yield from _kill_during(net, next(names), 40_000, "bank2")
+    yield from _kill_during(net, next(names), 40_000, "tax")
     yield from _kill_during(net, next(names), 40_000, "bank1", "tax", "bank3")
     yield from _custodian(net, next(names), 60_000)
     yield from _no_restart(net, next(names), 15_000)

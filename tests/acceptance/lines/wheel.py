@@ -49,7 +49,8 @@ def run(stage: Stage) -> Iterator[Finding]:
     figure = said.out.splitlines()[0] if said.out else said.end
     yield check("the printed evidence verify command there", figure, said.status == 0 and bool(command))
     forged = [
-        str(folder / "demo" / "tampered.evidence") if each.endswith(".evidence") else each for each in command
+        str(folder / "demo" / "tampered.disclosure") if each.endswith(".disclosure") else each
+        for each in command
     ]
     said = stage.run([plain / "taxledger", *forged], cwd=folder)
     figure = said.out.splitlines()[0] if said.out else said.end

@@ -1,7 +1,8 @@
 """``taxledger demo``: the main job from beginning to end, on this machine and with generated data.
 
-A network of a tax office and three banks; a portfolio of enterprises is attested; a bank gets a dossier and
-verifies it; a tampered copy is refused; a bank's node is killed and comes back to the same roots.
+A network of a tax office and three banks; a portfolio of enterprises is attested; an enterprise consents, a bank gets
+its dossier and verifies it; a tampered copy is refused, and so is the bank once the consent is revoked; the
+enterprise sees each use; a bank's node is killed and comes back to the same roots.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taxledger.ledger.errors import InputError, UnavailableError, VerificationError
-from taxledger.nodes.cli import evidence, ledger
+from taxledger.nodes.cli import demoshare, evidence, ledger
 from taxledger.nodes.cli.attest import open_source, upload_files
 from taxledger.nodes.cli.network import make_network, require_node_packages
 from taxledger.nodes.cli.output import money, say, write_file
@@ -59,7 +60,7 @@ class _Stage:
 
 
 def _step(number: int, text: str) -> None:
-    say(f"\n[{number}/7] {text}")
+    say(f"\n[{number}/8] {text}")
 
 
 def _prepare(folder: Path) -> None:
@@ -152,22 +153,26 @@ def _compare(portfolio: Portfolio, query: Query, answer: Answer) -> None:
         say(f"  {direction} sums equal those of the source files to the cent: {sums}")
 
 
-def _ask(stage: _Stage, portfolio: Portfolio) -> tuple[Path, Query, Answer]:
+def _question(portfolio: Portfolio) -> Query:
     chosen = portfolio.enterprises[2]
-    query = evidence.make_query(chosen.subject, _KINDS, portfolio.first_month, portfolio.last_month, 1)
-    data, _ = evidence.fetch(stage.home("bank1"), query)
-    path = stage.folder / f"{chosen.code}.evidence"
-    write_file(path, data)
-    answer = evidence.verify_file(
-        path, stage.policy.read_bytes(), query, now_ms=time.time_ns() // 1_000_000, age_ms_max=600_000
+    return evidence.make_query(chosen.subject, _KINDS, portfolio.first_month, portfolio.last_month, 1)
+
+
+def _ask(stage: _Stage, query: Query, sharing: demoshare.Sharing) -> tuple[Path, Answer]:
+    path = stage.folder / f"{query.subject.removeprefix('uscc:')}.disclosure"
+    say(f"  bank1 asks for {', '.join(_KINDS)}, {query.from_period} to {query.to_period}")
+    demoshare.disclose(stage.home("bank1"), query, sharing, path)
+    disclosed = demoshare.verify_file(path, stage.policy.read_bytes(), query, sharing.recipient)
+    answer = disclosed.answer
+    say(
+        f"  {path.stat().st_size:,} bytes, {len(answer.records)} records, {answer.proof_bytes:,} bytes of proof, "
+        f"{disclosed.consent_bytes:,} of consent and use"
     )
-    say(f"  bank1 asked for {chosen.subject}: {', '.join(_KINDS)}, {query.from_period} to {query.to_period}")
-    say(f"  {len(data):,} bytes, {len(answer.records)} records, {answer.proof_bytes:,} bytes of proof")
     evidence.print_answer(answer)
-    return path, query, answer
+    return path, answer
 
 
-def _tamper(stage: _Stage, path: Path, query: Query, answer: Answer) -> None:
+def _tamper(stage: _Stage, path: Path, query: Query, answer: Answer, recipient: int) -> None:
     """Make one invoice larger by a yuan, as someone on the way could, and verify that copy."""
     from taxledger.ledger import canonical
 
@@ -178,19 +183,17 @@ def _tamper(stage: _Stage, path: Path, query: Query, answer: Answer) -> None:
     before = canonical.encode(values)
     values[at] = int(values[at] or 0) + 100
     after = canonical.encode(values)
-    forged = stage.folder / "tampered.evidence"
+    forged = stage.folder / "tampered.disclosure"
     write_file(forged, data.replace(before, after, 1))
     say(f"  one invoice made larger by 1.00 in {forged}")
     try:
-        evidence.verify_file(
-            forged, stage.policy.read_bytes(), query, now_ms=time.time_ns() // 1_000_000, age_ms_max=600_000
-        )
+        demoshare.verify_file(forged, stage.policy.read_bytes(), query, recipient)
     except VerificationError as refusal:
         say(f"  refused: {refusal}")
         say(f"    expected {refusal.expected}")
         say(f"    got      {refusal.got}")
         return
-    raise VerificationError("record_mismatch", "a tampered file was not refused")
+    raise VerificationError("use_mismatch", "a tampered file was not refused")
 
 
 def _kill_and_restart(stage: _Stage) -> None:
@@ -242,23 +245,33 @@ def run_demo(folder: Path, *, seed: int, enterprises: int) -> None:
         portfolio = generate(seed, enterprises=enterprises)
         _step(2, f"The tax office attests a portfolio of {enterprises} made-up enterprises (seed {seed})")
         _attest(stage, portfolio)
-        _step(3, "A bank asks, and verifies the answer offline with its own policy file")
-        path, query, answer = _ask(stage, portfolio)
-        _step(4, "The answer against the source files")
+        query = _question(portfolio)
+        _step(3, "An enterprise makes a wallet, registers its key, and consents that a bank may ask")
+        sharing = demoshare.give_consent(stage.home("tax"), stage.home("bank1"), query, stage.folder)
+        _step(
+            4, "The bank asks under the consent, and verifies the disclosure offline with its own policy file"
+        )
+        path, answer = _ask(stage, query, sharing)
         _compare(portfolio, query, answer)
         _step(5, "A tampered copy is refused")
-        _tamper(stage, path, query, answer)
-        _step(6, "A bank's node is killed and comes back")
+        _tamper(stage, path, query, answer, sharing.recipient)
+        _step(
+            6,
+            "The enterprise revokes; it sees all its consents and uses, proved, through another bank's node",
+        )
+        demoshare.revoke(stage.home("tax"), stage.home("bank1"), query, sharing)
+        demoshare.show_uses(stage.home("bank3"), sharing)
+        _step(7, "A bank's node is killed and comes back")
         _kill_and_restart(stage)
         _show_status(stage)
-    _step(7, "The network is stopped; an auditor replays a bank's folder")
+    _step(8, "The network is stopped; an auditor replays a bank's folder")
     _audit(stage)
-    say(f"\ndone in {time.monotonic() - begin:.0f} s. The evidence: {path}")
+    say(f"\ndone in {time.monotonic() - begin:.0f} s. The disclosure: {path}")
     say("verify it yourself (within ten minutes, or with --max-age):")
     kinds = " ".join(f"--kind {kind}" for kind in _KINDS)
     say(
-        f"  taxledger evidence verify {path} --policy {stage.policy} --subject {query.subject} {kinds} "
-        f"--from {query.from_period} --to {query.to_period}"
+        f"  taxledger evidence verify {path} --policy {stage.policy} --recipient {sharing.recipient} "
+        f"--subject {query.subject} {kinds} --from {query.from_period} --to {query.to_period}"
     )
 
 
@@ -270,7 +283,7 @@ def demo(
     seed: Annotated[int, typer.Option("--seed", help="Of the generated portfolio.")] = 2026,
     enterprises: Annotated[int, typer.Option("--enterprises", min=3, max=500, help="How many.")] = 12,
 ) -> None:
-    """The main job: four nodes, a generated portfolio, a verified answer, a refused forgery, a killed node.
+    """The main job: four nodes, a portfolio, a consent, a verified answer, a refused forgery, a revocation.
 
     Example: taxledger demo --dir demo
     """
