@@ -92,11 +92,15 @@ class OwnTransactions:
         )
         return Signed(raw=raw, id=log_leaf(raw), exp_s=exp_s)
 
-    async def deliver(self, signed: Signed) -> Receipt:
-        """The certified receipt; waits while writes wait.
+    async def deliver(self, signed: Signed, *, for_good: bool = True) -> Receipt:
+        """The certified receipt.
+
+        Args:
+            for_good: go on as long as it can count; else half a minute.
 
         Raises:
             RefusedError: it can't count any more: ``transaction_expired``, ``member_inactive`` and the like.
+            UnavailableError: not ``for_good``, and writes wait. It may count still.
         """
         while True:
             try:
@@ -104,6 +108,8 @@ class OwnTransactions:
             except UnavailableError:
                 if self._clock() >= signed.exp_s + limits.clock_skew_early_s:
                     raise RefusedError("transaction_expired", "not certified before it expired") from None
+                if not for_good:
+                    raise
             await self._pause(_PAUSE_S)
 
     async def find(self, id: bytes) -> Receipt | None:
@@ -112,8 +118,12 @@ class OwnTransactions:
         return None if found is None else found.receipt
 
     async def submit(self, payload: bytes) -> Receipt:
-        """Sign and deliver; for what need not survive a crash between the two."""
-        return await self.deliver(self.sign(payload))
+        """Sign and deliver, for half a minute; for what may be signed anew after that, or after a crash.
+
+        Raises:
+            RefusedError, UnavailableError: see ``deliver``.
+        """
+        return await self.deliver(self.sign(payload), for_good=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

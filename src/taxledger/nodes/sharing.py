@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
 from taxledger.ledger.errors import UnavailableError
 from taxledger.ledger.members import member_of
 from taxledger.ledger.policy import decode_policy
 from taxledger.nodes.answers import Answers
+from taxledger.nodes.background import Background
 from taxledger.nodes.custodian.custody import CustodyBook
 from taxledger.nodes.custodian.desk import ConsentDesk
 from taxledger.nodes.custodian.disclosing import Discloser
@@ -51,11 +52,13 @@ class CustodyParts:
         peers: Mapping[int, PeerClient],
         own: OwnTransactions,
         transaction_key: KeyInForce,
+        background: Background,
+        is_current: Callable[[], bool],
         idle_ms: int,
     ) -> None:
         member, chain_id = home.config.number, replica.application.chain.chain_id
         self.book = CustodyBook(home.path / "custody.sqlite", open_key_provider(home), own)
-        self.uses = OpenUses(self.book, replica, idle_ms=idle_ms)
+        self.uses = OpenUses(self.book, replica, background, idle_ms=idle_ms)
         provider = open_key_provider(home)
 
         def open_vault() -> Vault | None:
@@ -78,6 +81,8 @@ class CustodyParts:
             replica=replica,
             notes=answers.notes,
             predicates=self.predicates.answer,
+            background=background,
+            is_current=is_current,
         )
         self.eraser = Eraser(
             open_vault=open_vault,
@@ -96,6 +101,7 @@ class CustodyParts:
             book=self.book,
             replica=replica,
             eraser=self.eraser,
+            background=background,
         )
 
     def handlers(self) -> dict[str, Handler]:
@@ -106,6 +112,7 @@ class CustodyParts:
             "open uses": self.uses.run(),
             "predicates": self.predicates.run(),
             "eraser": self.eraser.run(),
+            "consents": self.desk.run(),
         }
 
 
@@ -116,6 +123,7 @@ class Sharing:
         home: of the member; ``custodian`` where it keeps records.
         replica, answers, peers: the node's.
         transaction_key: the member's, the one that is in force.
+        is_current: whether this node has all blocks that it knows of.
         idle_ms: see ``OpenUses``; ``sweep_s`` between two sweeps.
 
     Attributes:
@@ -132,6 +140,7 @@ class Sharing:
         answers: Answers,
         peers: Mapping[int, PeerClient],
         transaction_key: KeyInForce,
+        is_current: Callable[[], bool],
         idle_ms: int,
         sweep_s: float,
     ) -> None:
@@ -143,6 +152,7 @@ class Sharing:
             answers=answers,
             clock=time.time,
         )
+        self._background = Background(lambda: answers.engine.writes if answers.engine is not None else None)
         member = member_of(replica.certified.view, number)
         self.custody: CustodyParts | None = None
         if custodian is not None and member is not None and member.kinds:
@@ -154,6 +164,8 @@ class Sharing:
                 peers=peers,
                 own=own,
                 transaction_key=transaction_key,
+                background=self._background,
+                is_current=is_current,
                 idle_ms=idle_ms,
             )
         self._received = ReceivedStore.open(home.path / "received.sqlite", open_key_provider(home))
@@ -191,8 +203,8 @@ class Sharing:
 
     async def stop(self) -> None:
         """After the tasks have ended: nothing is begun any more, and the stores are closed."""
+        await self._background.stop()
         if self.custody is not None:
-            await self.custody.uses.stop()
             await asyncio.to_thread(self.custody.predicates.close)
             await asyncio.to_thread(self.custody.eraser.close)
             await asyncio.to_thread(self.custody.book.close_store)

@@ -71,13 +71,17 @@ CUSTODY = StoreLayout(
 )
 
 
+GRANTS, INSTRUCTIONS, CLOSES = b"grant", b"order", b"close"
+"""What the places of transactions begin with, by what these are for."""
+
+
 def grant_place(consent: bytes) -> bytes:
     """Where the transaction of a grant is stored."""
-    return b"grant" + consent
+    return GRANTS + consent
 
 
 def instruction_place(consent: bytes, number: int) -> bytes:
-    return b"order" + consent + number.to_bytes(8, "big")
+    return INSTRUCTIONS + consent + number.to_bytes(8, "big")
 
 
 def use_place(consent: bytes, sequence: int) -> bytes:
@@ -85,7 +89,12 @@ def use_place(consent: bytes, sequence: int) -> bytes:
 
 
 def close_place(consent: bytes, sequence: int) -> bytes:
-    return b"close" + consent + sequence.to_bytes(4, "big")
+    return CLOSES + consent + sequence.to_bytes(4, "big")
+
+
+def place_of_close(place: bytes) -> tuple[bytes, int]:
+    """(consent, number of the use) of a ``close_place``."""
+    return place[5:21], int.from_bytes(place[21:], "big")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,15 +264,20 @@ class CustodyBook:
             )
             self.transactions.store(connection, use_place(use.consent, use.sequence), signed)
 
-    def drop_use(self, consent: bytes, sequence: int) -> None:
-        """A planned use that the ledger refused: nothing left, and its number is free again."""
+    def drop_use(self, consent: bytes, sequence: int, transaction: bytes) -> None:
+        """A planned use whose transaction (id, 32 bytes) the ledger refused: nothing left, its number is free again.
+
+        Another that was planned under this number since is left alone.
+        """
         with self._store.write() as connection:
-            for table in ("pieces", "uses"):
+            dropped = connection.execute(
+                "DELETE FROM sent WHERE place = ? AND id = ?", (use_place(consent, sequence), transaction)
+            ).rowcount
+            for table in ("pieces", "uses") if dropped else ():
                 connection.execute(
                     f"DELETE FROM {table} WHERE consent = ? AND sequence = ?",  # noqa: S608 — our own names
                     (consent, sequence),
                 )
-            connection.execute("DELETE FROM sent WHERE place = ?", (use_place(consent, sequence),))
 
     def _use(self, where: str, parameters: tuple[object, ...]) -> Use | None:
         row = self._database.one(
@@ -293,6 +307,10 @@ class CustodyBook:
 
     def use_of_request(self, consent: bytes, request: bytes) -> Use | None:
         return self._use("consent = ? AND request = ?", (consent, request))
+
+    def last_use(self, consent: bytes) -> Use | None:
+        """The newest one planned under a consent."""
+        return self._use("consent = ? ORDER BY sequence DESC LIMIT 1", (consent,))
 
     def leaves(self, consent: bytes, sequence: int, piece: int) -> bytes | None:
         """Step 3: that pieces up to this one may have left is synced; then the piece. None when it is gone."""

@@ -2,7 +2,8 @@
 
 The ledger can't see who gave a consent; that the subject did is checked here, by its signature under the key that
 was registered when the person was identified. What was signed is durable before the transaction is sent, so a
-retry of the same artefact or instruction gets the first one's outcome.
+retry of the same artefact or instruction gets the first one's outcome. It goes on also when the caller waits no
+longer, and after a crash: what a subject decided is not lost because the network was down.
 """
 
 from __future__ import annotations
@@ -27,7 +28,15 @@ from taxledger.ledger.query import Query
 from taxledger.ledger.records import check_subject
 from taxledger.ledger.schemas import decode_schema, kind_name
 from taxledger.ledger.shapes import text
-from taxledger.nodes.custodian.custody import CustodyBook, SubjectKey, grant_place, instruction_place
+from taxledger.nodes.background import Background
+from taxledger.nodes.custodian.custody import (
+    GRANTS,
+    INSTRUCTIONS,
+    CustodyBook,
+    SubjectKey,
+    grant_place,
+    instruction_place,
+)
 from taxledger.nodes.custodian.dossier import Custodian
 from taxledger.nodes.logs import get_logger
 from taxledger.nodes.own import Sent, require_accepted
@@ -38,6 +47,7 @@ __all__ = ["ConsentDesk"]
 T = TypeVar("T")
 
 _TEXT_BYTES_MAX = 512
+_WAIT_S = 30.0
 
 
 def _now_ms() -> int:
@@ -57,6 +67,7 @@ class ConsentDesk:
         member: this member's number; ``chain_id`` of its ledger.
         custodian: knows schema documents; ``book`` keeps what was signed.
         replica: the certified state.
+        background: what is begun goes on there.
         eraser: destroys records; None where there is none.
     """
 
@@ -68,6 +79,7 @@ class ConsentDesk:
         custodian: Custodian,
         book: CustodyBook,
         replica: Replica,
+        background: Background,
         eraser: Erasing | None = None,
         now_ms: Callable[[], int] = _now_ms,
     ) -> None:
@@ -76,6 +88,7 @@ class ConsentDesk:
         self._custodian = custodian
         self._book = book
         self._replica = replica
+        self._background = background
         self._eraser = eraser
         self._now_ms = now_ms
         self._writing = asyncio.Lock()
@@ -267,8 +280,15 @@ class ConsentDesk:
 
     # --- sending --------------------------------------------------------------------------------------
 
+    async def run(self) -> None:
+        """Go on with what a crash left; nothing more."""
+        for prefix in GRANTS, INSTRUCTIONS:
+            for place in await asyncio.to_thread(self._book.transactions.unsettled, prefix):
+                self._background.start(self._book.transactions.bring(place))
+        await asyncio.Event().wait()
+
     async def _bring(self, place: bytes) -> None:
-        sent = await self._book.transactions.bring(place)
+        sent = await self._background.within(self._book.transactions.bring(place), _WAIT_S)
         require_accepted(sent.code)
 
     async def _receipt(self, consent: bytes, place: bytes, status: str) -> ConsentReceipt:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -32,6 +32,7 @@ from taxledger.ledger.operations import encode_consent
 from taxledger.ledger.parts import part_records, split_evidence
 from taxledger.ledger.query import Query
 from taxledger.ledger.shapes import fixed_bytes, integer, items
+from taxledger.nodes.background import Background, Locks
 from taxledger.nodes.custodian.custody import CustodyBook, Use
 from taxledger.nodes.custodian.dossier import Custodian
 from taxledger.nodes.custodian.openuses import OpenUses
@@ -44,6 +45,10 @@ __all__ = ["Discloser", "PredicateAnswerer"]
 
 STATE_AGE_MS_MAX = 120_000
 """Local: how old the certified state may be by which a piece leaves; an idle network renews it each 30 s."""
+ANSWER_S_MAX = 25.0
+"""Local: who waits longer, because writes wait, is told to ask again: what it asked for goes on meanwhile."""
+QUESTIONS_AT_ONCE_MAX = 32
+"""Local: of one member, those included that go on."""
 PredicateAnswerer = Callable[[Artefact, Query], Awaitable[CertifiedState]]
 """Makes sure that the predicates of a consent are attested; the state that holds them."""
 
@@ -59,6 +64,9 @@ class Discloser:
         member: this member's number.
         custodian: opens records; ``book`` keeps consents and uses; ``uses`` ends them.
         replica, notes: the certified state and its notes.
+        background: what is begun goes on there.
+        is_current: whether this node has all blocks that it knows of. Right after a start it has not, and a
+            revocation may be among them.
         predicates: attests what a consent for predicates asks for; None where this is not offered.
     """
 
@@ -71,6 +79,8 @@ class Discloser:
         uses: OpenUses,
         replica: Replica,
         notes: Notes,
+        background: Background,
+        is_current: Callable[[], bool],
         predicates: PredicateAnswerer | None = None,
         now_ms: Callable[[], int] = _now_ms,
     ) -> None:
@@ -82,12 +92,17 @@ class Discloser:
         self._notes = notes
         self._predicates = predicates
         self._now_ms = now_ms
-        self._planning: defaultdict[bytes, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._background = background
+        self._is_current = is_current
+        self._planning = Locks()
+        self._questions: Counter[int] = Counter()
         self._log = get_logger("disclosure")
 
     # --- the state that counts ----------------------------------------------------------------
 
     def _fresh_state(self) -> CertifiedState:
+        if not self._is_current():
+            raise UnavailableError("this node is catching up: a revocation might be among what it lacks")
         state = self._replica.certified
         age_ms = self._now_ms() - (state.cosigned_time_ms or 0)
         if age_ms > STATE_AGE_MS_MAX:
@@ -103,9 +118,24 @@ class Discloser:
             raise RefusedError("consent_unknown", "no such consent is on the ledger")
         if value.custodian != self._member:
             raise RefusedError("consent_custodian_mismatch", "the consent is another custodian's")
-        refusal = value.refusal(self._now_ms())
+        block_ms = state.header.time_ms if state.header is not None else 0
+        refusal = value.refusal(max(self._now_ms(), block_ms))
         if refusal is not None and not (used and refusal == "consent_used_up"):
             raise RefusedError(refusal, "the consent does not allow it now")
+
+    async def _answered(self, member: int, work: Callable[[], Awaitable[bytes]]) -> bytes:
+        """What the work gives. Nobody waits without end, and nobody takes all of this node for itself."""
+        if self._questions[member] >= QUESTIONS_AT_ONCE_MAX:
+            raise UnavailableError("too many questions of this member are open: ask again")
+
+        async def counted() -> bytes:
+            try:
+                return await work()
+            finally:
+                self._questions[member] -= 1
+
+        self._questions[member] += 1
+        return await self._background.within(counted(), ANSWER_S_MAX)
 
     # --- disclose -------------------------------------------------------------------------------
 
@@ -125,10 +155,14 @@ class Discloser:
         query = Query(
             subject=subject, issuer=issuer, kinds=tuple(kinds), from_period=from_period, to_period=to_period
         )
-        await self._uses.recovered.wait()
+        return await self._answered(member, lambda: self._disclose(member, consent, digest, query, request))
+
+    async def _disclose(
+        self, member: int, consent: bytes, digest: bytes, query: Query, request: bytes
+    ) -> bytes:
         try:
             artefact = await self._artefact(member, consent, digest, query)
-            async with self._planning[consent]:
+            async with self._planning.hold(consent):
                 use = await self._begin(member, artefact, query, request)
         except RefusedError as error:
             self._log.warning("disclosure refused", member=member, consent=consent.hex(), code=error.code)
@@ -161,23 +195,48 @@ class Discloser:
         if known is not None:
             await self._go_on(known)
             return known
-        state = self._fresh_state()
+        state, sequence = await self._next_use(consent)
         self._check_consent(state, consent, used=False)
-        return await self._plan(member, artefact, query, request, state)
+        return await self._plan(member, artefact, query, request, state, sequence)
 
     async def _go_on(self, use: Use) -> None:
         """A request that comes again: its use, and no other bytes."""
         place = (use.consent, use.sequence)
-        if await asyncio.to_thread(self._book.has_ended, *place):
-            if use.may_have_left < len(use.hashes):
-                raise RefusedError("use_closed", "this use has ended: what had not left by then is withheld")
-        else:
-            self._uses.touch(*place)
         self._check_consent(self._fresh_state(), use.consent, used=True)
         await self._uses.certify(use)
+        if not await asyncio.to_thread(self._book.has_ended, *place):
+            self._uses.touch(*place)
+            return
+        now = await asyncio.to_thread(self._book.use, *place) or use
+        if now.may_have_left < len(now.hashes):
+            raise RefusedError("use_closed", "this use has ended: what had not left by then is withheld")
+
+    async def _next_use(self, consent: bytes) -> tuple[CertifiedState, int]:
+        """(a state that has every use planned before, the number of the next)."""
+        last = await asyncio.to_thread(self._book.last_use, consent)
+        if last is not None:
+            try:
+                await self._uses.certify(
+                    last
+                )  # one whose recipient did not wait for it may still be under way
+            except RefusedError as error:
+                self._log.warning("planned use refused", consent=consent.hex(), code=error.code)
+            last = await asyncio.to_thread(self._book.last_use, consent)
+        state = self._fresh_state()
+        value = consent_of(state.view, consent)
+        sequence = 1 if value is None else value.uses + 1
+        if last is not None and last.sequence >= sequence:
+            raise UnavailableError("the certified state here lacks the last use of this consent")
+        return state, sequence
 
     async def _plan(
-        self, member: int, artefact: Artefact, query: Query, request: bytes, state: CertifiedState
+        self,
+        member: int,
+        artefact: Artefact,
+        query: Query,
+        request: bytes,
+        state: CertifiedState,
+        sequence: int,
     ) -> Use:
         consent = artefact.id(self._member)
         if query.kinds == (PREDICATE_KIND,):
@@ -187,8 +246,6 @@ class Discloser:
         recipient = member_of(state.view, member)
         if recipient is None or recipient.hpke_key is None:
             raise RefusedError("recipient_key_missing", "the recipient's entry has no HPKE key")
-        value = consent_of(state.view, consent)
-        sequence = 1 if value is None else value.uses + 1
         note = await self._notes.note(state)
         loop = asyncio.get_running_loop()
         evidence = await loop.run_in_executor(
@@ -267,7 +324,9 @@ class Discloser:
         fixed_bytes(consent, 16, "a consent")
         integer(sequence, 1, 2**32 - 1, "the number of a use")
         integer(number, 0, 2**32 - 1, "the number of a piece")
-        await self._uses.recovered.wait()
+        return await self._answered(member, lambda: self._piece_of(member, consent, sequence, number))
+
+    async def _piece_of(self, member: int, consent: bytes, sequence: int, number: int) -> bytes:
         try:
             use = await self._asked_use(member, consent, sequence, number)
             async with self._uses.sending(consent, sequence):

@@ -3,6 +3,9 @@
 Nothing is handed on or kept before it verified under this member's own policy. What the consent does not let be
 stored stays in memory only as long as it is under way. The same request again (16 bytes) is the same use at the
 custodian, and gets the same bytes: a retry after a crash, of either side, costs no use.
+
+The custodian is not trusted: how much it may send, in how many pieces and how long that may take is limited here,
+and whatever else it does ends in one refusal.
 """
 
 from __future__ import annotations
@@ -26,7 +29,13 @@ from taxledger.ledger.disclosure import (
     piece_info,
     verify_disclosure,
 )
-from taxledger.ledger.errors import InputError, RefusedError, UnavailableError, VerificationError
+from taxledger.ledger.errors import (
+    FormatError,
+    InputError,
+    RefusedError,
+    UnavailableError,
+    VerificationError,
+)
 from taxledger.ledger.hashing import log_leaf
 from taxledger.ledger.operations import encode_consent
 from taxledger.ledger.policy import Policy
@@ -39,37 +48,30 @@ from taxledger.nodes.peers import PeerClient
 
 __all__ = ["Kept", "Recipient"]
 
-_DISCLOSE_MS = 60_000
-_PIECE_MS = 30_000
-_PIECE_BYTES_MAX = limits.disclosure_bytes_max
-_TRIES = 4
-_PAUSE_S = 0.25
-_REFUSALS = frozenset(
+_TRY_MS = 30_000
+"""A custodian tells who waits longer than 25 s to ask again."""
+_PATIENCE_S = 10.0
+"""A question is not asked again later than this: the client asks again itself, and it is the same use."""
+_PAUSE_S, _PAUSE_S_MAX = 0.25, 2.0
+_WHOLE_S_MAX = limits.answer_age_ms_default / 1_000
+"""For all pieces. What takes longer is too old to verify."""
+_HEAD_BYTES_MAX = 1 << 20
+_PIECES_MAX = 1_024
+"""A frame and parts of a thousand records, or of megabytes, make fewer."""
+_SEAL_BYTES = 48
+"""What sealing adds to a piece."""
+_CODES = frozenset(
     {
-        "answer_too_large",
-        "consent_changed",
-        "consent_custodian_mismatch",
-        "consent_early",
-        "consent_expired",
-        "consent_fields_exceeded",
-        "consent_kind_exceeded",
-        "consent_paused",
-        "consent_period_exceeded",
-        "consent_recipient_mismatch",
-        "consent_revoked",
-        "consent_subject_mismatch",
-        "consent_superseded",
-        "consent_unknown",
-        "consent_used_up",
-        "disclosure_withheld",
-        "inputs_incomplete",
-        "issuer_unknown",
-        "predicate_argument_invalid",
-        "predicate_unknown",
-        "use_closed",
+        *("consent_unknown", "consent_changed", "consent_custodian_mismatch", "consent_recipient_mismatch"),
+        *("consent_subject_mismatch", "consent_kind_exceeded", "consent_period_exceeded"),
+        *("consent_fields_exceeded", "consent_paused", "consent_revoked", "consent_superseded"),
+        *("consent_early", "consent_expired", "consent_used_up", "use_closed", "disclosure_withheld"),
+        *("issuer_unknown", "answer_too_large", "inputs_incomplete"),
+        *("predicate_argument_invalid", "predicate_unknown"),
     }
 )
-"""What a custodian may say of a disclosure; its other codes are about something between the nodes."""
+"""What a custodian may say; anything else is its refusal, and no word about the client or this node."""
+_TEXT_MAX = 300
 
 
 class Kept(Protocol):
@@ -139,12 +141,16 @@ class Recipient:
         self._check(opened, query)
         consent = opened.id(query.issuer)
         message = [1, "disclose", consent, opened.digest(query.issuer), query.as_list(), request]
-        answer = await _call(peer, "disclose", message, _DISCLOSE_MS)
-        sequence, counts, salt, hpke_key, proof = _read_head(answer, consent)
+        answer = await _call(peer, "disclose", message, bytes_max=_HEAD_BYTES_MAX)
+        sequence, counts, salt, hpke_key, proof = await asyncio.to_thread(_read_head, answer, consent)
         private = await asyncio.to_thread(self._private, hpke_key)
         pieces: list[bytes] = []
+        left, end_s = limits.disclosure_bytes_max, time.monotonic() + _WHOLE_S_MAX
         for number in range(len(counts)):
-            sealed = await self._pull(peer, consent, sequence, number, sum(counts[:number]))
+            if time.monotonic() > end_s:
+                raise UnavailableError("the custodian sends too slowly: it would be too old to verify")
+            sealed = await self._pull(peer, consent, sequence, number, sum(counts[:number]), left)
+            left -= len(sealed)
             info = piece_info(consent, sequence, number)
             pieces.append(await asyncio.to_thread(_open, private, info, sealed))
             yield DossierProgress(
@@ -179,18 +185,20 @@ class Recipient:
             raise UnavailableError("it is sealed to a key that is not here") from error
 
     async def _pull(
-        self, peer: PeerClient, consent: bytes, sequence: int, number: int, records_done: int
+        self, peer: PeerClient, consent: bytes, sequence: int, number: int, records_done: int, left: int
     ) -> bytes:
+        """A sealed piece; of at most ``left`` bytes, and no larger than a part where it is one."""
+        largest = left if number == 0 else min(left, limits.disclosure_part_bytes_max + _SEAL_BYTES)
         try:
-            return await _call(peer, "piece", [1, "piece", consent, sequence, number], _PIECE_MS)
+            return await _call(peer, "piece", [1, "piece", consent, sequence, number], bytes_max=largest)
         except RefusedError as error:
             if error.code == "disclosure_withheld":
                 raise RefusedError(error.code, f"after {records_done} records: {_detail(error)}") from error
             raise
 
     def _verify_and_keep(self, file: Disclosure, query: Query) -> bytes:
-        data = encode_disclosure(file)
         try:
+            data = encode_disclosure(file)
             disclosed = verify_disclosure(
                 data,
                 self._policy,
@@ -199,10 +207,11 @@ class Recipient:
                 now_ms=self._now_ms(),
                 age_ms_max=limits.answer_age_ms_default,
             )
-        except VerificationError as error:
-            self._log.error("a disclosure does not verify", custodian=query.issuer, code=error.code)
+        except (VerificationError, InputError) as error:
+            code = error.code if isinstance(error, VerificationError) else "malformed"
+            self._log.error("a disclosure does not verify", custodian=query.issuer, code=code)
             raise RefusedError(
-                "disclosure_invalid", f"what the custodian sent does not verify: {error.code}"
+                "disclosure_invalid", f"what the custodian sent does not verify: {code}"
             ) from error
         if disclosed.terms.mode == "store":
             self._kept.keep(data, disclosed, received_ms=self._now_ms())
@@ -214,7 +223,7 @@ class Recipient:
         """See ``api.custody.Disclosures``."""
         payload = encode_consent(ConsentRevoke(consent=consent, preimage=preimage))
         signed = self._own.sign(payload)
-        receipt = await self._own.deliver(signed)
+        receipt = await self._own.deliver(signed, for_good=False)
         require_accepted(receipt.code)
         return ConsentReceipt(
             consent=consent,
@@ -239,48 +248,55 @@ class Recipient:
         return digest
 
 
-async def _call(peer: PeerClient, verb: str, message: list[Any], timeout_ms: int) -> bytes:
+async def _call(peer: PeerClient, verb: str, message: list[Any], *, bytes_max: int) -> bytes:
     """One question to the custodian, asked again for a moment while it is out of reach: it is the same use."""
-    for attempt in range(_TRIES):
+    begun_s, pause_s = time.monotonic(), _PAUSE_S
+    while True:
         try:
-            return await peer.call(verb, message, timeout_ms=timeout_ms, answer_bytes_max=_PIECE_BYTES_MAX)
-        except RefusedError as error:
-            if error.code in _REFUSALS:
-                raise
-            # Another node's words: none of them may become a problem of this node's API, like "key unknown".
-            raise RefusedError("custodian_refused", str(error)) from error
+            return await peer.call(verb, message, timeout_ms=_TRY_MS, answer_bytes_max=bytes_max)
         except UnavailableError:
-            if attempt == _TRIES - 1:
+            if time.monotonic() - begun_s >= _PATIENCE_S:
                 raise
-            await asyncio.sleep(_PAUSE_S * 2**attempt)
-    raise AssertionError("the loop ends by returning or raising")
+        except RefusedError as error:
+            text = "".join(each if each.isprintable() else " " for each in _detail(error)[:_TEXT_MAX])
+            raise RefusedError(error.code if error.code in _CODES else "custodian_refused", text) from error
+        await asyncio.sleep(pause_s)
+        pause_s = min(2 * pause_s, _PAUSE_S_MAX)
 
 
 def _read_head(answer: bytes, consent: bytes) -> tuple[int, list[int], bytes, bytes, UseProof]:
+    """(number of the use, records of each piece, salt, key to which it is sealed, use proof)."""
     try:
-        value = items(canonical.decode(answer, bytes_max=limits.peer_message_bytes_max), 8, "a head")
-        _version, _what, got, sequence, counts, salt, hpke_key, proof = value
-        if got != consent:
-            raise UnavailableError("the custodian answers about another consent")
+        value = items(canonical.decode(answer, bytes_max=_HEAD_BYTES_MAX), 8, "a head")
+        version, what, got, sequence, counts, salt, hpke_key, proof = value
+        if type(version) is not int or [version, what, got] != [1, "disclose", consent]:
+            raise FormatError("expected a head of version 1 for this consent")
         checkpoint, header, inclusion, entries, map_proof = items(proof, 5, "a use proof")
         return (
             integer(sequence, 1, limits.consent_uses_max, "the number of a use"),
-            [
-                integer(each, 0, limits.evidence_records_max, "records of a piece")
-                for each in array(counts, 1, limits.evidence_records_max, "pieces")
-            ],
+            _read_counts(counts),
             fixed_bytes(salt, 32, "a salt"),
             fixed_bytes(hpke_key, 32, "an HPKE key"),
             UseProof(
                 checkpoint=checkpoint,
                 header=header,
-                inclusion=tuple(inclusion),
-                entries=tuple(entries),
+                inclusion=tuple(array(inclusion, 0, 64, "hashes")),
+                entries=tuple(items(entries, 3, "values")),
                 proof=map_proof,
             ),
         )
-    except (InputError, TypeError) as error:
-        raise UnavailableError(f"the custodian's answer can't be read: {error}") from error
+    except InputError as error:
+        raise RefusedError("disclosure_invalid", f"the custodian's answer can't be read: {error}") from error
+
+
+def _read_counts(value: Any) -> list[int]:
+    """Of the frame, which has none, and of each part."""
+    counts = array(value, 1, _PIECES_MAX, "pieces")
+    for number, each in enumerate(counts):
+        integer(
+            each, min(number, 1), limits.disclosure_part_records_max * min(number, 1), "records of a piece"
+        )
+    return counts
 
 
 def _open(private: bytes, info: bytes, sealed: bytes) -> bytes:
