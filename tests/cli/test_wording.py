@@ -5,8 +5,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from taxledger.api.problems import PROBLEMS
 from taxledger.ledger.records import Status
-from taxledger.nodes.cli.wording import REFUSALS_ZH, STATUSES_ZH, complete_zh, refused_zh
+from taxledger.nodes.cli.wording import (
+    CONSENT_REFUSALS_ZH,
+    NODE_REFUSALS_ZH,
+    REFUSALS_ZH,
+    STATUSES_ZH,
+    complete_zh,
+    refused_zh,
+)
 
 
 def test_every_code_of_the_protocol_has_a_sentence() -> None:
@@ -15,6 +23,24 @@ def test_every_code_of_the_protocol_has_a_sentence() -> None:
     codes = set(re.findall(r"^\| `([a-z_]+)` \|", table, re.MULTILINE))
     assert codes == set(REFUSALS_ZH)
     assert len(set(REFUSALS_ZH.values())) == len(REFUSALS_ZH)
+
+
+def test_every_code_about_consents_has_a_sentence() -> None:
+    protocol = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text("utf-8")
+    table = protocol[protocol.index("## 13.") : protocol.index("## 14.")]
+    rows = re.findall(r"^\| (`[^|]+) \|", table, re.MULTILINE)
+    codes = {code for row in rows for code in re.findall(r"`([a-z_]+)`", row)} - set(REFUSALS_ZH)
+    assert codes == set(CONSENT_REFUSALS_ZH)
+    of_nodes = {
+        code
+        for code in PROBLEMS
+        if code.startswith(("consent_", "disclosure_"))
+        or code
+        in ("preimage_invalid", "not_custodian", "subject_key_exists", "instruction_repeated", "use_closed")
+    }
+    assert of_nodes - set(CONSENT_REFUSALS_ZH) == set(NODE_REFUSALS_ZH)
+    both = [*CONSENT_REFUSALS_ZH.values(), *NODE_REFUSALS_ZH.values(), *REFUSALS_ZH.values()]
+    assert len(set(both)) == len(both)
 
 
 def test_every_status_has_a_word() -> None:

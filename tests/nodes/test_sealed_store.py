@@ -17,6 +17,7 @@ from taxledger.ledger.errors import FormatError, InvariantError, UnavailableErro
 from taxledger.ledger.hashing import domain, keyed_hash
 from taxledger.nodes.custodian.database import VAULT
 from taxledger.nodes.sealed.layout import SealedColumn, StoreLayout
+from taxledger.nodes.sealed.sealing import Sealer
 from taxledger.nodes.sealed.store import SealedStore, sealed_store
 
 NOTES = StoreLayout(
@@ -227,3 +228,14 @@ def test_scrub_says_when_a_reader_holds_an_older_state(
     reader.execute("COMMIT")
     store.scrub()
     reader.close()
+
+
+def test_places_beyond_32_bits_are_places_too() -> None:
+    """A subject numbers its instructions with up to 63 bits."""
+    sealer = Sealer(bytes(32))
+    for version in (0, 2**32 - 1, 2**32, 2**63 - 1):
+        sealed = sealer.seal(b"t", b"k", version, b"content")
+        assert sealer.open(b"t", b"k", version, sealed) == b"content"
+        for other in (version ^ 1, (version + 2**32) % 2**63):
+            with pytest.raises(FormatError):
+                sealer.open(b"t", b"k", other, sealed)

@@ -27,6 +27,7 @@ from taxledger.ledger.shapes import array, ascending, fixed_bytes, integer, item
 __all__ = [
     "FREQUENCIES",
     "MODES",
+    "ONWARD",
     "PREDICATE_KIND",
     "Artefact",
     "ConsentTerms",

@@ -6,37 +6,38 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from taxledger.ledger import limits
-from taxledger.ledger.errors import VerificationError
+from taxledger.ledger.errors import InputError, VerificationError
+from taxledger.nodes.cli import disclosed
+from taxledger.nodes.cli.consentshow import say_use
+from taxledger.nodes.cli.evidenceshow import print_answer, print_totals
 from taxledger.nodes.cli.output import (
     HomeOption,
     JsonOption,
     connect,
-    money,
     open_home,
     parse_age,
     parse_instant,
     print_json,
-    print_table,
     read_file,
     say,
     write_file,
 )
-from taxledger.nodes.cli.wording import STATUSES_ZH, complete_zh, refused_zh, verified_zh
+from taxledger.nodes.cli.wording import refused_zh
 
 if TYPE_CHECKING:
     from taxledger.ledger.answer import Answer
+    from taxledger.ledger.disclosure import Disclosed
     from taxledger.ledger.query import Query
 
 __all__ = ["fetch", "make_query", "print_answer", "register", "verify_file"]
 
-_MONEY_COLUMNS = ("net", "tax", "gross")
 _RECORDS_SHOWN = 20
 
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="An evidence file.", show_default=False)]
@@ -53,6 +54,20 @@ FromOption = Annotated[
 ToOption = Annotated[str, typer.Option("--to", metavar="YYYY-MM", help="Last month.", show_default=False)]
 IssuerOption = Annotated[
     int, typer.Option("--issuer", metavar="N", help="Number of the member that attested.")
+]
+_MaybeSubject = Annotated[
+    str | None,
+    typer.Option("--subject", metavar="S", help="Credit code, or scheme:identifier.", show_default=False),
+]
+_MaybeKinds = Annotated[
+    list[str] | None,
+    typer.Option("--kind", metavar="K", help="Kind of record; may be repeated.", show_default=False),
+]
+_MaybeFrom = Annotated[
+    str | None, typer.Option("--from", metavar="YYYY-MM", help="First month.", show_default=False)
+]
+_MaybeTo = Annotated[
+    str | None, typer.Option("--to", metavar="YYYY-MM", help="Last month.", show_default=False)
 ]
 PolicyOption = Annotated[
     Path, typer.Option("--policy", metavar="FILE", help="Your trust root.", show_default=False)
@@ -109,94 +124,70 @@ def fetch(home_path: Path, query: Query) -> tuple[bytes, Answer]:
     return data, answer
 
 
-def _ago(age_ms: int) -> str:
-    seconds = age_ms // 1_000
-    if seconds < 120:
-        return f"{max(seconds, 0)} s"
-    return f"{seconds // 60} min" if seconds < 7_200 else f"{seconds // 3_600} h"
-
-
-def print_totals(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Counts and sums as a table, in the currency's main unit."""
-    columns = [name for name in _MONEY_COLUMNS if any(name in row for row in rows)]
-    table = []
-    for row in rows:
-        sums = [money(row[name], row["currency"] or "CNY") if name in row else "" for name in columns]
-        table.append(
-            (
-                row["kind"],
-                row["direction"] or "",
-                f"{row['status']} {STATUSES_ZH[row['status']]}",
-                row["currency"] or "",
-                row["count"],
-                *sums,
-            )
-        )
-    head = ("kind", "direction", "status", "currency", "count", *columns)
-    print_table(head, table, right=range(4, len(head)))
-
-
-def _issuer_line(answer: Answer) -> str:
-    issuer = answer.issuer
-    if issuer is None:
-        number = answer.query.issuer
-        return f"issuer: the ledger has no member {number}\n签发机构：账本上没有 {number} 号成员"
-    state = "" if issuer.is_active else ", no longer active"
-    return f"issuer: {issuer.name}, member {issuer.number}{state}"
-
-
-def print_answer(answer: Answer) -> None:
-    """A verified answer, for people."""
-    from taxledger.ledger.answer import totals
-    from taxledger.ledger.schemas import kind_name
-
-    signers = len(answer.checkpoint.cosign_lines)
-    say(
-        f"verified: height {answer.height}, log size {answer.size}, "
-        f"co-signed by {signers} validators, the oldest {_ago(answer.age_ms)} ago"
-    )
-    say(verified_zh(answer.height, signers, answer.age_ms // 1_000))
-    say(_issuer_line(answer))
-    for kind, date in answer.through.items():
-        if date is None:
-            say(f"{kind_name(kind)}: the issuer makes no statement on completeness")
-        else:
-            held = "the whole range" if answer.complete(kind) else "not the whole range"
-            say(f"{kind_name(kind)}: complete through {date} ({held})")
-        say(f"{kind_name(kind)}: {complete_zh(date, whole=answer.complete(kind))}")
-    if answer.records:
-        print_totals(totals(answer))
-    else:
-        say("no records: proved to be absent\n没有记录：已证明不存在")
-
-
 def get(
     home: HomeOption,
-    subject: SubjectOption,
-    kind: KindOption,
-    from_period: FromOption,
-    to_period: ToOption,
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="FILE", help="Where to write it.", show_default=False)
     ],
-    issuer: IssuerOption = 1,
+    consent: Annotated[
+        Path | None,
+        typer.Option(
+            "--consent",
+            metavar="FILE",
+            help="The artefact under which you ask. Without it, at the issuer's own home only.",
+            show_default=False,
+        ),
+    ] = None,
+    subject: _MaybeSubject = None,
+    kind: _MaybeKinds = None,
+    from_period: _MaybeFrom = None,
+    to_period: _MaybeTo = None,
+    issuer: Annotated[
+        int | None,
+        typer.Option("--issuer", metavar="N", help="Who attested; without it the consent's custodian, or 1."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Ask for an answer with its proof, through your own node; kept only when it verifies.
 
-    Example: taxledger evidence get --home net/bank1 --subject cumcm:E14 --kind vat_invoice --from 2019-01
+    With a consent, what the options leave out is what the consent covers. A request that was cut off goes on when the
+    same command is run again, and is counted once.
+
+    Example: taxledger evidence get --home net/bank1 --consent acme-bank1.consent -o acme.disclosure
+
+    Example: taxledger evidence get --home net/tax --subject cumcm:E14 --kind vat_invoice --from 2019-01
     --to 2019-12 -o e14.evidence
     """
-    data, answer = fetch(home, make_query(subject, kind, from_period, to_period, issuer))
+    if consent is not None:
+        artefact = disclosed.read_artefact(consent)
+        query = disclosed.question_of(
+            artefact, subject=subject, kinds=kind, from_period=from_period, to_period=to_period, issuer=issuer
+        )
+        data, said = disclosed.ask_under_consent(home, query, artefact, output)
+        _write_answer(output, data, said.answer, said, as_json=as_json)
+        return
+    if subject is None or not kind or from_period is None or to_period is None:
+        raise InputError(
+            "expected --consent FILE, or --subject, --kind, --from and --to at the issuer's own home"
+        )
+    data, answer = fetch(home, make_query(subject, kind, from_period, to_period, issuer or 1))
+    _write_answer(output, data, answer, None, as_json=as_json)
+
+
+def _write_answer(
+    output: Path, data: bytes, answer: Answer, said: Disclosed | None, *, as_json: bool
+) -> None:
     write_file(output, data)
     if as_json:
-        print_json({"file": str(output), **_verdict(answer)})
+        print_json({"file": str(output), **_verdict(answer, said)})
         return
     print_answer(answer)
+    if said is not None:
+        say_use(said)
     say(f"{output}: {len(answer.records):,} records, {len(data):,} bytes, {answer.proof_bytes:,} of proof")
 
 
-def _verdict(answer: Answer) -> dict[str, Any]:
+def _verdict(answer: Answer, said: Disclosed | None) -> dict[str, Any]:
     from taxledger.ledger.answer import totals
     from taxledger.ledger.schemas import kind_name
 
@@ -216,6 +207,7 @@ def _verdict(answer: Answer) -> dict[str, Any]:
         "complete": {kind_name(kind): answer.complete(kind) for kind in answer.through},
         "issuer": None if answer.issuer is None else answer.issuer.name,
         "totals": totals(answer),
+        **({} if said is None else {"disclosure": disclosed.disclosed_as_json(said)}),
     }
 
 
@@ -238,28 +230,60 @@ def verify(
         str | None,
         typer.Option("--require-engine", metavar="E", help="Refuse other engines.", show_default=False),
     ] = None,
+    recipient: Annotated[
+        str | None,
+        typer.Option(
+            "--recipient",
+            metavar="MEMBER",
+            help="Of a disclosure: your own number, or with --home your name.",
+            show_default=False,
+        ),
+    ] = None,
+    home: Annotated[
+        Path | None,
+        typer.Option("--home", metavar="DIR", help="Your home, instead of a number.", show_default=False),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check an evidence file offline: no network, no node. Exit status 0 verified, 1 refused.
+    """Check an evidence file or a disclosure offline: no network, no node. Exit status 0 verified, 1 refused.
 
     Example: taxledger evidence verify e14.evidence --policy policy.txt --subject cumcm:E14
     --kind vat_invoice --from 2019-01 --to 2019-12
+
+    Example: taxledger evidence verify acme.disclosure --policy policy.txt --recipient 2
+    --subject 91110101MA00000005 --kind vat_invoice --from 2024-01 --to 2024-12
     """
     query = make_query(subject, kind, from_period, to_period, issuer)
     trusted = read_file(policy, bytes_max=limits.policy_bytes_max)
     now_ms = parse_instant(at) if at else time.time_ns() // 1_000_000
     age_ms_max = parse_age(max_age)
+    data = read_file(file, bytes_max=disclosed.FILE_BYTES_MAX)
+    said = None
     try:
-        answer = verify_file(
-            file, trusted, query, now_ms=now_ms, age_ms_max=age_ms_max, engine=require_engine
-        )
+        if disclosed.is_disclosure(data):
+            said = disclosed.verify_bytes(
+                data,
+                trusted,
+                query,
+                recipient=disclosed.parse_recipient(recipient, home),
+                now_ms=now_ms,
+                age_ms_max=age_ms_max,
+                engine=require_engine,
+            )
+            answer = said.answer
+        else:
+            answer = verify_file(
+                file, trusted, query, now_ms=now_ms, age_ms_max=age_ms_max, engine=require_engine
+            )
     except VerificationError as refusal:
         _print_refusal(refusal, as_json=as_json)
         raise typer.Exit(1) from refusal
     if as_json:
-        print_json(_verdict(answer))
-    else:
-        print_answer(answer)
+        print_json(_verdict(answer, said))
+        return
+    print_answer(answer)
+    if said is not None:
+        say_use(said)
 
 
 def _print_refusal(refusal: VerificationError, *, as_json: bool) -> None:
@@ -285,18 +309,25 @@ def _print_refusal(refusal: VerificationError, *, as_json: bool) -> None:
 
 
 def show(file: FileArgument, as_json: JsonOption = False) -> None:
-    """Show what an evidence file says, without checking it.
+    """Show what an evidence file or a disclosure says, without checking it.
 
     Example: taxledger evidence show e14.evidence --json
     """
     from taxledger.ledger.answer import show_evidence
 
-    shown = show_evidence(read_file(file, bytes_max=limits.evidence_bytes_max + 1))
+    data = read_file(file, bytes_max=disclosed.FILE_BYTES_MAX)
+    about = None
+    if disclosed.is_disclosure(data):
+        about, shown = disclosed.show_disclosure(data)
+    else:
+        shown = show_evidence(data)
     if as_json:
-        print_json(shown)
+        print_json(shown if about is None else {"disclosure": about, **shown})
         return
     query, checkpoint, records = shown["query"], shown["checkpoint"], shown["records"]
     say("not verified: this is what the file says")
+    if about is not None:
+        disclosed.say_about(about)
     say(f"subject     {query['subject']}, attested by member {query['issuer']}")
     say(f"asked       {', '.join(query['kinds'])}, {query['from']} to {query['to']}")
     say(f"checkpoint  {checkpoint['origin']}, height {checkpoint['height']}, log size {checkpoint['size']}")

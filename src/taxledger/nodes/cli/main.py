@@ -18,8 +18,21 @@ import typer
 
 from taxledger import __version__
 from taxledger.ledger.errors import InputError, TaxledgerError
-from taxledger.nodes.cli import attest, change, demo, evidence, ledger, member, network, vault
+from taxledger.nodes.cli import (
+    attest,
+    change,
+    consent,
+    demo,
+    disclosures,
+    evidence,
+    ledger,
+    member,
+    network,
+    vault,
+    walletfile,
+)
 from taxledger.nodes.cli.output import note
+from taxledger.nodes.cli.wording import CONSENT_REFUSALS_ZH, NODE_REFUSALS_ZH, refused_zh
 
 __all__ = ["app", "main", "run"]
 
@@ -37,6 +50,9 @@ network.register(app)
 attest.register(app)
 change.register(app)
 evidence.register(app)
+walletfile.register(app)
+consent.register(app)
+disclosures.register(app)
 ledger.register(app)
 member.register(app)
 vault.register(app)
@@ -80,6 +96,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _USAGE
     except TaxledgerError as error:
         note(f"taxledger: {error}")
+        # What an enterprise or a credit officer may meet is said in Chinese, too.
+        if getattr(error, "code", None) in {**CONSENT_REFUSALS_ZH, **NODE_REFUSALS_ZH}:
+            note(refused_zh(error.code))  # type: ignore[attr-defined]
         return _FAILED
     except KeyboardInterrupt:
         note("taxledger: interrupted; what was attested stays, run it again to go on")

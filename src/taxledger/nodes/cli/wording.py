@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["REFUSALS_ZH", "STATUSES_ZH", "complete_zh", "refused_zh", "verified_zh"]
+__all__ = [
+    "CONSENT_REFUSALS_ZH",
+    "NODE_REFUSALS_ZH",
+    "REFUSALS_ZH",
+    "STATUSES_ZH",
+    "complete_zh",
+    "refused_zh",
+    "verified_zh",
+]
 
 REFUSALS_ZH = {
     "malformed": "文件格式错误",
@@ -23,12 +31,53 @@ REFUSALS_ZH = {
     "prefix_incomplete": "记录不完整：有遗漏、增加或改动",
     "map_proof_invalid": "状态证明无效",
 }
+CONSENT_REFUSALS_ZH = {
+    "consent_signature_invalid": "授权文件的签名无效",
+    "consent_recipient_mismatch": "授权的接收机构不是本机构",
+    "consent_custodian_mismatch": "授权未指明该数据保管机构",
+    "consent_subject_mismatch": "授权属于另一企业",
+    "consent_kind_exceeded": "所问种类超出授权范围",
+    "consent_period_exceeded": "所问期间超出授权范围",
+    "consent_fields_exceeded": "披露字段与授权不符",
+    "consent_mismatch": "授权文件与账本上的登记不符",
+    "use_mismatch": "披露内容与账本上登记的使用不符",
+}
+"""Of a disclosure, beside those of evidence (docs/protocol.md §13)."""
+
+NODE_REFUSALS_ZH = {
+    "consent_missing": "未提供授权文件",
+    "consent_unknown": "账本上没有该授权",
+    "consent_changed": "授权文件与登记时不同",
+    "consent_key_unknown": "签名公钥未在保管机构登记",
+    "consent_chain_mismatch": "授权属于另一账本",
+    "consent_paused": "授权已暂停",
+    "consent_revoked": "授权已撤回",
+    "consent_superseded": "授权已被新授权取代",
+    "consent_early": "授权尚未生效",
+    "consent_expired": "授权已到期",
+    "consent_used_up": "授权次数已用完",
+    "consent_exists": "该授权已登记",
+    "consent_terms_invalid": "账本不接受该授权的条款",
+    "consent_state_invalid": "授权当前状态不允许此操作",
+    "preimage_invalid": "撤回原像不正确",
+    "disclosure_withheld": "披露过程中授权已终止，其余内容未披露",
+    "disclosure_invalid": "保管机构发来的内容未通过核验",
+    "disclosure_unknown": "本机构未保存该披露",
+    "disclosure_destroyed": "该披露数据已删除",
+    "not_custodian": "该节点不是数据保管机构",
+    "subject_key_exists": "企业已登记其他公钥，更换须说明理由",
+    "instruction_repeated": "指令序号已使用",
+    "use_closed": "该次使用已结束",
+}
+"""What a node refuses about consents (docs/api.md), beside the above."""
+
 STATUSES_ZH = {
     "valid": "有效",
     "voided": "作废",
     "reversed": "已红冲",
     "revoked": "已撤销",
     "erased": "已删除",
+    "superseded": "已被取代",
 }
 
 
@@ -37,7 +86,8 @@ def verified_zh(height: int, signers: int, seconds: int) -> str:
 
 
 def refused_zh(code: str) -> str:
-    return f"未通过：{REFUSALS_ZH.get(code, code)}（{code}）"
+    known = {**REFUSALS_ZH, **CONSENT_REFUSALS_ZH, **NODE_REFUSALS_ZH}
+    return f"未通过：{known.get(code, code)}（{code}）"
 
 
 def complete_zh(date: str | None, *, whole: bool) -> str:

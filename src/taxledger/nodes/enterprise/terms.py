@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from taxledger.ledger.consent import (
+    MODES,
+    ONWARD,
     ConsentTerms,
     CustodianTerms,
     Detail,
@@ -14,6 +16,7 @@ from taxledger.ledger.consent import (
     revoke_preimage,
 )
 from taxledger.ledger.consentstate import revoke_hash_of
+from taxledger.ledger.errors import InputError
 from taxledger.ledger.hashing import sha256
 from taxledger.nodes.enterprise.wording import notice_text
 
@@ -73,7 +76,12 @@ def make_terms(
         nonce: 32 random bytes, never used before.
         now_ms: milliseconds since 1970.
         names: of the members, by number, for the notice.
+
+    Raises:
+        InputError: a mode or a kind of onward sharing that there is not. ``Wallet.sign`` checks the rest.
     """
+    if wish.mode not in MODES or wish.onward not in ONWARD:
+        raise InputError(f"expected a mode of {', '.join(MODES)}, and onward sharing of {', '.join(ONWARD)}")
     terms = ConsentTerms(
         chain_id=chain_id,
         nonce=nonce,

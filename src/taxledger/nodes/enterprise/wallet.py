@@ -31,7 +31,7 @@ from taxledger.ledger.records import check_subject, parse_subject
 from taxledger.nodes.enterprise.passphrase import open_sealed, seal
 from taxledger.nodes.home import place_file, read_secret
 
-__all__ = ["KeptConsent", "Wallet", "create_wallet", "open_wallet"]
+__all__ = ["KeptConsent", "Wallet", "create_wallet", "is_sealed", "open_wallet"]
 
 _FORMAT = "taxledger/wallet/1"
 _FILE_BYTES_MAX = 64 * 1024 * 1024
@@ -274,6 +274,12 @@ def open_wallet(path: Path, *, passphrase: str | None = None) -> Iterator[Wallet
         except (InputError, VerificationError) as error:
             raise FormatError(f"{path}: not a wallet: {error}") from error
         yield Wallet(path, content, passphrase if content.sealed is not None else None)
+
+
+def is_sealed(path: Path) -> bool:
+    """Whether a wallet is under a passphrase. Raises as ``open_wallet``."""
+    with open_wallet(path) as wallet:
+        return wallet.is_sealed
 
 
 @contextmanager

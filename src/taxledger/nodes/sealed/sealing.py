@@ -46,8 +46,8 @@ def lookup(lookup_key: bytes, data: bytes) -> bytes:
     return keyed_hash(lookup_key, "vault_lookup", data)[:16]
 
 
-def _associated(table: bytes, key: bytes, version: int) -> bytes:
-    """What a row is bound to. Its version takes eight bytes where four are too few, as for numbers of a subject's."""
+def _about(table: bytes, key: bytes, version: int) -> bytes:
+    """The place that a sealed row is bound to. All keys of a table have one length, so no two places look alike."""
     return table + key + version.to_bytes(4 if version < 1 << 32 else 8, "big")
 
 
@@ -65,7 +65,7 @@ class Sealer:
     ) -> bytes:
         """``nonce12 ‖ ciphertext ‖ tag16``. A ``nonce`` that is given must be fresh random bytes."""
         nonce = nonce or os.urandom(NONCE_BYTES)
-        return nonce + self._cipher.encrypt(nonce, content, _associated(table, key, version))
+        return nonce + self._cipher.encrypt(nonce, content, _about(table, key, version))
 
     def open(self, table: bytes, key: bytes, version: int, sealed: bytes) -> bytes:
         """What was sealed at this place.
@@ -74,7 +74,7 @@ class Sealer:
             FormatError: changed, cut or moved since, or sealed with another key.
         """
         try:
-            about = _associated(table, key, version)
+            about = _about(table, key, version)
             return self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], about)
         except (InvalidTag, ValueError, TypeError) as error:
             raise FormatError(
