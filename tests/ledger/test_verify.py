@@ -192,7 +192,7 @@ def test_what_is_shown_without_verifying_says_so() -> None:
     assert answer.pop("verified") is True
     assert answer.pop("age_ms") == 0
     assert shown == answer == json.loads(json.dumps(answer))
-    assert set(shown) == {"query", "checkpoint", "records", "totals", "through"}
+    assert set(shown) == {"query", "checkpoint", "erased", "records", "totals", "through"}
     forged = edited(EVIDENCE, lambda items: items[RECORDS][-1][FIELDS][0].__setitem__(6, 10**12))
     assert show_evidence(forged)["verified"] is False
 

@@ -141,6 +141,13 @@ class Answer:
         return begun and date is not None and date >= _last_day(self.query.to_period)
 
     @property
+    def erased(self) -> int:
+        """How many of the records are erased. They are in ``records``, so that nobody takes them for absent, and
+        count towards completeness; what they said is in no sum.
+        """
+        return _erased(self.records)
+
+    @property
     def record_bytes(self) -> int:
         """Size of the content: canonical msgpack of ``[kind, period, {name: value}]`` of every record."""
         return sum(
@@ -161,6 +168,10 @@ class Answer:
 
 def _last_day(period: str) -> str:
     return next(day for day in (f"{period}-{n}" for n in (31, 30, 29, 28)) if is_date(day))
+
+
+def _erased(records: Iterable[AnsweredRecord]) -> int:
+    return sum(record.status is Status.ERASED for record in records)
 
 
 # --- totals ---------------------------------------------------------------------------------
@@ -241,6 +252,7 @@ def _shown(
             "cosigned": [{"name": line.name, "time_s": line.time_s} for line in note.cosign_lines],
         },
         "through": {kind_name(kind): date for kind, date in through.items()},
+        "erased": _erased(records),
         "totals": _totals(records),
         "records": [record.as_dict() for record in records],
     }

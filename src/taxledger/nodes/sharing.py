@@ -20,7 +20,8 @@ from taxledger.nodes.custodian.custody import CustodyBook
 from taxledger.nodes.custodian.desk import ConsentDesk
 from taxledger.nodes.custodian.disclosing import Discloser
 from taxledger.nodes.custodian.dossier import Custodian
-from taxledger.nodes.custodian.erasing import Eraser, LoopSubmitter
+from taxledger.nodes.custodian.erasing import Eraser
+from taxledger.nodes.custodian.loopsubmitter import LoopSubmitter
 from taxledger.nodes.custodian.openuses import OpenUses
 from taxledger.nodes.custodian.predicatekeeper import PredicateKeeper
 from taxledger.nodes.custodian.vault import Vault

@@ -30,13 +30,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from itertools import groupby
-from typing import Any, Literal, Protocol, TypeVar
 
 from taxledger.api.custody import ErasureNotice, ErasureReceipt
-from taxledger.api.reader import Receipt as NodeReceipt
-from taxledger.api.reader import TransactionAnswer
 from taxledger.ledger import canonical, limits
 from taxledger.ledger.consent import PREDICATE_KIND
 from taxledger.ledger.consentstate import data_erased_digest
@@ -51,7 +49,6 @@ from taxledger.nodes.custodian.outbox import (
     OPERATION_ERASE,
     STAGE_CHANGE,
     Outbox,
-    Receipt,
     Submitter,
     Transaction,
 )
@@ -61,54 +58,15 @@ from taxledger.nodes.custodian.vault import Vault
 from taxledger.nodes.logs import get_logger
 from taxledger.nodes.memberkeys import TransactionSigner
 
-__all__ = ["Eraser", "LoopSubmitter"]
+__all__ = ["Eraser"]
 
 _RETRY_S = 60.0
-_SUBMIT_S = 50.0
+_EXCLUSIVE_S, _PAUSE_S = 10.0, 0.1
 _REASON_OTHER = 5
 """On the ledger an erasure gives no reason of its own: one digest in several records would link them."""
 
 Tell = Callable[[int, list[object]], Awaitable[bytes]]
 """(member, message of verb ``erase_notice``) → the answer's bytes; raises as ``PeerClient.call``."""
-
-
-_Said = TypeVar("_Said")
-
-
-class _Node(Protocol):
-    """What ``LoopSubmitter`` needs of ``NodeReader``."""
-
-    async def submit(
-        self, raw: bytes, *, wait: Literal["certified", "none"], timeout_s: float
-    ) -> NodeReceipt: ...
-
-    async def transaction(self, id: bytes) -> TransactionAnswer | None: ...
-
-
-class LoopSubmitter:
-    """The way from a thread of a node to the ledger: through the node's own event loop."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, node: _Node) -> None:
-        self._loop = loop
-        self._node = node
-
-    def submit(self, raw: bytes) -> Receipt:
-        """See ``custodian.outbox.Submitter``."""
-        return _receipt(self._call(self._node.submit(raw, wait="certified", timeout_s=_SUBMIT_S)))
-
-    def find(self, id: bytes) -> Receipt | None:
-        """See ``custodian.outbox.Submitter``."""
-        found = self._call(self._node.transaction(id))
-        return None if found is None else _receipt(found.receipt)
-
-    def _call(self, coroutine: Coroutine[Any, Any, _Said]) -> _Said:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
-
-
-def _receipt(said: NodeReceipt) -> Receipt:
-    return Receipt(
-        code=said.code or 0, first_refused=said.first_refused, height=said.height or 0, index=said.index or 0
-    )
 
 
 class Eraser:
@@ -216,7 +174,7 @@ class Eraser:
             return []
         recipients = list(self._recipients(query.subject))
         prefixes = _prefixes(self._vault, query, recipients)
-        with self._vault.exclusive():
+        with _exclusive(self._vault):
             count = erasures.destroy(prefixes, recipients, reason, int(self._clock() * 1000))
         self._log.info("records destroyed", records=count, kinds=list(query.kinds))
         return list(prefixes)
@@ -239,7 +197,7 @@ class Eraser:
         assert vault is not None
         if not erasures.has_unsettled():
             return
-        with vault.exclusive():
+        with _exclusive(vault):
             outbox = Outbox(vault, self._signer, self._submitter, self._clock)
             try:
                 # What an interrupted upload left may be about these records: it must be on the ledger before.
@@ -362,6 +320,22 @@ class Eraser:
                 for member in members
             ),
         )
+
+
+@contextmanager
+def _exclusive(vault: Vault) -> Iterator[None]:
+    """``Vault.exclusive``, waiting a while: parts of this node (predicates) hold it for a moment."""
+    with ExitStack() as stack:
+        deadline_s = time.monotonic() + _EXCLUSIVE_S
+        while True:
+            try:
+                stack.enter_context(vault.exclusive())
+                break
+            except UnavailableError:
+                if time.monotonic() >= deadline_s:
+                    raise
+            time.sleep(_PAUSE_S)
+        yield
 
 
 def _prefixes(vault: Vault, query: Query, recipients: Sequence[Recipient]) -> dict[bytes, tuple[int, int]]:
