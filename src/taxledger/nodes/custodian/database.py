@@ -119,6 +119,6 @@ VAULT = StoreLayout(
     sealed_meta=("owner",),
 )
 """Year keys are sealed with a data key of their own. Whoever holds an issuer's keys of a year can compute the
-pseudonym of any subject, and the key of any invoice number, and look them up on the ledger: guesses can be
+pseudonym of any subject, and the fingerprint of any invoice, and look them up on the ledger: such guesses can be
 tested, also after the records themselves were erased. So what opens them can be kept apart from what opens
 records, and be destroyed without them (docs/decisions/0014-keys-of-sealed-stores.md)."""
