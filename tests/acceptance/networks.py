@@ -87,14 +87,47 @@ class Network:
     def attest(self, files: Sequence[Path], *options: object, ok: bool = True) -> Said:
         return self.stage.taxledger(*self.attest_arguments(files, *options), ok=ok)
 
-    def ask(self, member: str, subject: str, first: str, last: str, output: Path) -> dict[str, Any]:
-        """Evidence through a bank's node, verified offline by the command; what it then says."""
+    def consent(self, member: str, subject: str, first: str, last: str, *options: object) -> Path:
+        """The artefact of a new consent for a bank; wallet and key are made at a subject's first one."""
+        run, name = self.stage.taxledger, subject.replace(":", "-")
+        wallet = self.folder / f"{name}.wallet"
+        if not wallet.exists():
+            run("wallet", "create", wallet, "--subject", subject)
+            run("subject", "register", "--home", self.home("tax"), "--wallet", wallet)
+        artefact = self.folder / f"{name}-{member}-{time.monotonic_ns()}.consent"
+        scope = ["--to", member, "--kind", "vat_invoice", "--from", first, "--until", last, *options]
+        given = ["--home", self.home("tax"), "--wallet", wallet, "--yes", "-o", artefact]
+        run("consent", "grant", *given, *scope)
+        return artefact
+
+    def ask(
+        self, member: str, subject: str, first: str, last: str, output: Path, *, consent: Path | None = None
+    ) -> dict[str, Any]:
+        """A bank's disclosure under a consent (a new one, unless one is given), verified offline by the command;
+        what it then says. Of the issuer: evidence.
+        """
         question = ["--subject", subject, "--kind", "vat_invoice", "--from", first, "--to", last]
-        self.stage.taxledger("evidence", "get", "--home", self.home(member), *question, "-o", output)
+        under: list[object] = []
+        verifier: list[object] = []
+        if member != "tax":
+            under = ["--consent", consent or self.consent(member, subject, first, last)]
+            verifier = ["--recipient", MEMBERS.index(member) + 1]
+        self.stage.taxledger("evidence", "get", "--home", self.home(member), *question, *under, "-o", output)
         said = self.stage.taxledger(
-            "evidence", "verify", output, "--policy", self.policy, *question, "--json"
+            "evidence", "verify", output, "--policy", self.policy, *question, *verifier, "--json"
         )
         return said.json  # type: ignore[no-any-return]
+
+    def uses(self, member: str, subject: str) -> list[dict[str, Any]]:
+        """Every use of a subject's consents, once all are closed, as its wallet proves them through a node."""
+        wallet = self.folder / f"{subject.replace(':', '-')}.wallet"
+        asked = ["consent", "uses", "--home", self.home(member), "--wallet", wallet, "--json"]
+
+        def closed() -> list[dict[str, Any]] | None:
+            uses: list[dict[str, Any]] = self.stage.taxledger(*asked).json["uses"]
+            return None if any(each["state"] == "open" for each in uses) else uses
+
+        return self.wait(closed, "all uses are closed", _AGREE_S)  # type: ignore[no-any-return]
 
     def ask_many(self, questions: Sequence[tuple[str, str, str]]) -> list[dict[str, Any]]:
         """The totals of many answers of the issuer's own node, each verified, through the client library

@@ -94,10 +94,15 @@ def test_sums_equal_the_files_to_the_cent(sample: Sample) -> None:
 
 
 def test_through_the_commands(sample: Sample, tmp_path: Path) -> None:
-    path = tmp_path / "e160.evidence"
+    path, wallet, consent = (tmp_path / f"e160.{each}" for each in ("disclosure", "wallet", "consent"))
     question = ["--subject", "cumcm:E160", "--kind", "vat_invoice", "--from", "2016-01", "--to", "2020-12"]
-    run("evidence", "get", "--home", sample.net / "bank3", *question, "-o", path)
-    verify = ("evidence", "verify", path, "--policy", sample.net / "policy.txt", *question, "--json")
+    scope = ["--to", "bank3", "--kind", "vat_invoice", "--from", "2016-01", "--until", "2020-12", "--yes"]
+    run("wallet", "create", wallet, "--subject", "cumcm:E160")
+    run("subject", "register", "--home", sample.net / "tax", "--wallet", wallet)
+    run("consent", "grant", "--home", sample.net / "tax", "--wallet", wallet, *scope, "-o", consent)
+    run("evidence", "get", "--home", sample.net / "bank3", "--consent", consent, *question, "-o", path)
+    policy = ("--policy", sample.net / "policy.txt", "--recipient", 4)
+    verify = ("evidence", "verify", path, *policy, *question, "--json")
     assert differences(sample.totals, "E160", YEARS, run(*verify)["totals"]) == []
 
 

@@ -73,7 +73,7 @@ def run(stage: Stage) -> Iterator[Finding]:
     yield check("complete through 2020-12-31, says each", complete, complete)
     others = [each for each in enterprises if each not in _NOTED][:: max(1, len(enterprises) // 12)]
     sample = [*_NOTED, *others][:_SAMPLE]
-    wrong = []
+    wrong, shown_to, asked = [], 0, 0
     for at, enterprise in enumerate(sample):
         years = every if at < 2 else range(every[at % 3 + 1], every[at % 3 + 1] + 1)
         first, last = f"{years[0]}-01", f"{years[-1]}-12"
@@ -82,13 +82,28 @@ def run(stage: Stage) -> Iterator[Finding]:
         verified = net.ask(member, f"cumcm:{enterprise}", first, last, path)
         shown = stage.taxledger("evidence", "show", path, "--json").json
         wrong += differences(totals, enterprise, years, verified["totals"])
+        uses = net.uses("bank3", f"cumcm:{enterprise}")
+        shown_to += uses[-1]["count"] if uses else 0
+        asked += verified["records"]
         if shown["totals"] != verified["totals"] or len(shown["records"]) != verified["records"]:
             wrong.append(f"{enterprise}: show and verify differ")
     yield check(
         "through evidence get, verify and show",
-        f"{len(sample)} enterprises at three banks: " + ("; ".join(wrong[:3]) or "all equal to the cent"),
+        f"{len(sample)} enterprises at three banks, each under its consent: "
+        + ("; ".join(wrong[:3]) or "all equal to the cent"),
         not wrong,
     )
+    yield check(
+        "the enterprises' lists of uses",
+        f"{shown_to:,} records were shown, say the ledger's uses; {asked:,} were verified",
+        shown_to == asked > 0,
+    )
+    said = stage.taxledger(
+        *("evidence", "get", "--home", net.home("bank1"), "--subject", "cumcm:E14", "--kind", "vat_invoice"),
+        *("--from", "2019-01", "--to", "2019-12", "-o", stage.work / "no.evidence"),
+        ok=False,
+    )
+    yield check("without a consent", said.end, said.status == 1 and "consent_missing" in said.err)
 
 
 LINE = Line(
