@@ -16,7 +16,7 @@ from taxledger.ledger import limits
 from taxledger.ledger.errors import InputError, VerificationError
 from taxledger.nodes.cli import disclosed
 from taxledger.nodes.cli.consentshow import say_use
-from taxledger.nodes.cli.evidenceshow import print_answer, print_totals
+from taxledger.nodes.cli.evidenceshow import print_answer, print_erased, print_totals
 from taxledger.nodes.cli.output import (
     HomeOption,
     JsonOption,
@@ -334,6 +334,7 @@ def show(file: FileArgument, as_json: JsonOption = False) -> None:
     for name, date in shown["through"].items():
         say(f"through     {name} {date or '-'}")
     print_totals(shown["totals"])
+    print_erased(shown["erased"])
     for record in records[:_RECORDS_SHOWN]:
         fields = " ".join(f"{name}={value}" for name, value in (record["fields"] or {}).items())
         say(f"{record['key']}  {record['period']}  {record['status']}  {fields}")

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from taxledger.nodes.cli.output import money, print_table, say
-from taxledger.nodes.cli.wording import STATUSES_ZH, complete_zh, verified_zh
+from taxledger.nodes.cli.wording import STATUSES_ZH, complete_zh, erased_zh, verified_zh
 
 if TYPE_CHECKING:
     from taxledger.ledger.answer import Answer
 
-__all__ = ["print_answer", "print_totals"]
+__all__ = ["print_answer", "print_erased", "print_totals"]
 
 _MONEY_COLUMNS = ("net", "tax", "gross")
 
@@ -59,6 +59,12 @@ def _issuer_line(answer: Answer) -> str:
     return f"issuer: {issuer.name}, member {issuer.number}{state}"
 
 
+def print_erased(records: int) -> None:
+    """How many records are erased, where any is: they count towards completeness, and can't be read."""
+    if records:
+        say(f"{records:,} records erased: they were there, and can't be shown any more\n{erased_zh(records)}")
+
+
 def print_answer(answer: Answer) -> None:
     """A verified answer, for people."""
     from taxledger.ledger.answer import totals
@@ -80,5 +86,6 @@ def print_answer(answer: Answer) -> None:
         say(f"{kind_name(kind)}: {complete_zh(date, whole=answer.complete(kind))}")
     if answer.records:
         print_totals(totals(answer))
+        print_erased(answer.erased)
     else:
         say("no records: proved to be absent\n没有记录：已证明不存在")

@@ -24,6 +24,7 @@ from taxledger.nodes.cli import (
     consent,
     demo,
     disclosures,
+    erase,
     evidence,
     ledger,
     member,
@@ -49,6 +50,7 @@ app = typer.Typer(
 network.register(app)
 attest.register(app)
 change.register(app)
+erase.register(app)
 evidence.register(app)
 walletfile.register(app)
 consent.register(app)

@@ -8,6 +8,7 @@ __all__ = [
     "REFUSALS_ZH",
     "STATUSES_ZH",
     "complete_zh",
+    "erased_zh",
     "refused_zh",
     "verified_zh",
 ]
@@ -88,6 +89,10 @@ def verified_zh(height: int, signers: int, seconds: int) -> str:
 def refused_zh(code: str) -> str:
     known = {**REFUSALS_ZH, **CONSENT_REFUSALS_ZH, **NODE_REFUSALS_ZH}
     return f"未通过：{known.get(code, code)}（{code}）"
+
+
+def erased_zh(records: int) -> str:
+    return f"其中 {records:,} 条记录已删除：曾经存在，内容不能再出示"
 
 
 def complete_zh(date: str | None, *, whole: bool) -> str:
