@@ -7,7 +7,10 @@ exists. What another node may have seen therefore stands there, whenever the pro
 
 ``DIR/fault.json``: ``{"kind": "any" | "vote" | "commit" | "certify", "number": n, "when": "before" | "after"}``:
 SIGKILL before or after the n-th write of that kind to the store. Read once at the start and removed, so the next
-start is a healthy one.
+start is a healthy one. Other kinds name a step of a disclosure: ``STEPS``; ``answer.…`` is a peer's question that is
+answered, and dies before the answer leaves.
+
+``DIR/left.jsonl``: every piece of a disclosure that is about to leave, and whether its use is certified here then.
 """
 
 from __future__ import annotations
@@ -17,14 +20,32 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from taxledger.ledger.consentstate import use_of
 from taxledger.ledger.crypto import Signer
 from taxledger.ledger.leveldb import LevelStore
 from taxledger.ledger.store import Batch
 from taxledger.nodes import node
+from taxledger.nodes.custodian.custody import CustodyBook
+from taxledger.nodes.custodian.disclosing import Discloser
+from taxledger.nodes.own import StoredTransactions
+from taxledger.nodes.recipient.store import ReceivedStore
 
-SIGNED_NAME, FAULT_NAME = "signed.bin", "fault.json"
+SIGNED_NAME, FAULT_NAME, LEFT_NAME = "signed.bin", "fault.json", "left.jsonl"
+
+STEPS: dict[str, tuple[type, str]] = {
+    "custody.plan": (CustodyBook, "plan"),
+    "custody.leaves": (CustodyBook, "leaves"),
+    "custody.close": (CustodyBook, "close"),
+    "sent.settle": (StoredTransactions, "_settle"),
+    "received.keep": (ReceivedStore, "keep"),
+    "answer.disclose": (Discloser, "on_disclose"),
+    "answer.piece": (Discloser, "on_piece"),
+}
+"""Where a node can be killed in a disclosure: the durable commits of both sides, and the custodian's answers."""
 
 
 def kind_of(batch: Batch) -> str:
@@ -55,6 +76,9 @@ def inject(home: Path) -> None:
         return
     fault = json.loads(path.read_text())
     path.unlink()
+    if fault["kind"] in STEPS:
+        arm(fault)
+        return
     write = LevelStore.write
     seen = 0
 
@@ -71,11 +95,57 @@ def inject(home: Path) -> None:
     LevelStore.write = faulty  # type: ignore[method-assign]
 
 
+def arm(fault: dict[str, Any]) -> None:
+    """SIGKILL before or after the n-th call of a step."""
+    owner, name = STEPS[fault["kind"]]
+    step: Callable[..., Any] = getattr(owner, name)
+    seen = 0
+
+    def due() -> bool:
+        nonlocal seen
+        seen += 1
+        return bool(seen == fault["number"])
+
+    def faulty(self: Any, *arguments: Any, **named: Any) -> Any:
+        dies = due()
+        if dies and fault["when"] == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = step(self, *arguments, **named)
+        if dies:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    async def faulty_answer(self: Any, *arguments: Any) -> Any:
+        result = await step(self, *arguments)
+        if due():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    setattr(owner, name, faulty_answer if name.startswith("on_") else faulty)
+
+
+def watch_pieces(home: Path) -> None:
+    """Write down every piece that is about to leave, and what the certified state here says of its use."""
+    journal = os.open(home / LEFT_NAME, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    on_piece = Discloser.on_piece
+
+    async def watched(self: Discloser, member: int, message: Any) -> bytes:
+        piece = await on_piece(self, member, message)
+        consent, sequence, number = message[2:]
+        certified = use_of(self._replica.certified.view, consent, sequence) is not None
+        line = {"consent": consent.hex(), "use": sequence, "piece": number, "certified": certified}
+        os.write(journal, json.dumps({**line, "bytes": len(piece)}).encode() + b"\n")
+        return piece
+
+    Discloser.on_piece = watched  # type: ignore[method-assign]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--home", type=Path, required=True)
     home = parser.parse_args().home
     witness(home)
+    watch_pieces(home)  # below the faults: what dies before its answer leaves was about to leave all the same
     inject(home)
     return node.main()
 

@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "nodes"))
 from custodykit import row, write_cumcm
 
 from network import RealNetwork, until
+from taxledger.ledger import canonical
 from taxledger.ledger.consent import (
     Artefact,
     ConsentTerms,
@@ -33,6 +34,7 @@ from taxledger.ledger.crypto import Signer
 from taxledger.ledger.disclosure import Disclosed, verify_disclosure
 from taxledger.ledger.instruction import ConsentOrder, sign_instruction
 from taxledger.ledger.query import Query
+from taxledger.nodes.tls import client_context
 
 INVOICES = 5
 
@@ -166,6 +168,17 @@ class Enterprise:
         return verify_disclosure(
             data, self.network.policy, query or self.query(), recipient=recipient, **arguments
         )
+
+
+def peer(network: RealNetwork, bank: str, verb: str, message: Any) -> tuple[int, bytes]:
+    """A message to the custodian's node as a bank's node would send it, by a bank that plays by no rules."""
+    tls = network.homes[bank].path / "tls"
+    authority = (network.homes["tax"].path / "tls" / "ca.pem").read_text()
+    context = client_context(tls / "node.pem", (authority,))
+    url = f"{network.homes['tax'].config.peer_url}/peer/1/{verb}"
+    with httpx.Client(verify=context, timeout=30) as client:
+        answer = client.post(url, content=canonical.encode(message))
+    return answer.status_code, answer.content
 
 
 def answered(response: httpx.Response) -> Any:

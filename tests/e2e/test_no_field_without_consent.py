@@ -21,7 +21,7 @@ import httpx
 import pytest
 import typer.main
 from custodykit import write_cumcm
-from sharing import INVOICES, Enterprise, answered, attest, code_of, now_ms
+from sharing import INVOICES, Enterprise, answered, attest, code_of, now_ms, peer
 from test_leaks import forms, hidden_rows, secrets_of
 
 from network import RealNetwork, real_network, until
@@ -34,7 +34,6 @@ from taxledger.ledger.parts import join_evidence
 from taxledger.ledger.query import Query
 from taxledger.nodes.cli.main import app
 from taxledger.nodes.hpke import hpke_open
-from taxledger.nodes.tls import client_context
 
 SUBJECT = "cumcm:E54321"
 
@@ -74,14 +73,7 @@ class Scene:
         self.planned = self.giver.settled_uses()
 
     def peer(self, bank: str, verb: str, message: Any) -> tuple[int, bytes]:
-        """A message as a bank's node would send it, by a bank that plays by no rules."""
-        tls = self.network.homes[bank].path / "tls"
-        authority = (self.network.homes["tax"].path / "tls" / "ca.pem").read_text()
-        context = client_context(tls / "node.pem", (authority,))
-        url = f"{self.network.homes['tax'].config.peer_url}/peer/1/{verb}"
-        with httpx.Client(verify=context, timeout=30) as client:
-            answer = client.post(url, content=canonical.encode(message))
-        return answer.status_code, answer.content
+        return peer(self.network, bank, verb, message)
 
     def disclose(self, bank: str, artefact: Artefact, **changes: Any) -> tuple[int, str]:
         """(status, code) of a ``disclose`` straight to the custodian."""
