@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cheating import OTHER_CHAIN, edited, put
-from consentkit import SUBJECT_KEY
 from disclosureforge import (
     ARTEFACT,
     ARTEFACT_GIVEN,
@@ -33,6 +32,7 @@ from disclosureforge import (
     VALUES,
     Edit,
     artefact_of,
+    body,
     forge,
     one_detail,
     predicate,
@@ -92,21 +92,6 @@ def late(code: str, name: str, edit: Edit) -> Fault:
 def asked(code: str, name: str, query: Query = QUERY, **arguments: Any) -> Fault:
     """The good file, used for something else."""
     return Fault(code, name, lambda: GOOD, query, tuple(arguments.items()))
-
-
-def body(edit: Edit, key: Signer = SUBJECT_KEY, *, signed: bool = True) -> Edit:
-    """The edit that changes the artefact's body, signed anew or not."""
-
-    def change(items: list[Any]) -> None:
-        outer = canonical.decode(items[ARTEFACT])
-        inner = canonical.decode(outer[2])
-        edit(inner)
-        outer[2] = canonical.encode(inner)
-        if signed:
-            outer[3:] = [key.public_key, key.sign(b"taxledger/consent_signature/1" + outer[2])]
-        items[ARTEFACT] = canonical.encode(outer)
-
-    return change
 
 
 def group_of(kind: int) -> Callable[[Evidence], int]:

@@ -302,3 +302,18 @@ ACCEPTED = [
         lambda: forge(artefact=artefact_of(mode="store", retention_days=30)),
     ),
 ]
+
+
+def body(edit: Edit, key: Signer = SUBJECT_KEY, *, signed: bool = True) -> Edit:
+    """The edit that changes the artefact's body, signed anew or not."""
+
+    def change(items: list[Any]) -> None:
+        outer = canonical.decode(items[ARTEFACT])
+        inner = canonical.decode(outer[2])
+        edit(inner)
+        outer[2] = canonical.encode(inner)
+        if signed:
+            outer[3:] = [key.public_key, key.sign(b"taxledger/consent_signature/1" + outer[2])]
+        items[ARTEFACT] = canonical.encode(outer)
+
+    return change
