@@ -32,7 +32,14 @@ from world import (
 
 from taxledger.ledger import canonical
 from taxledger.ledger.assemble import assemble
-from taxledger.ledger.consent import PREDICATE_KIND, Artefact, Detail, PredicateTerms, sign_artefact
+from taxledger.ledger.consent import (
+    PREDICATE_KIND,
+    Artefact,
+    CustodianTerms,
+    Detail,
+    PredicateTerms,
+    sign_artefact,
+)
 from taxledger.ledger.consentscope import opened_fields
 from taxledger.ledger.crypto import Signer
 from taxledger.ledger.disclosure import Disclosed, evidence_query, use_digest, use_keys, verify_disclosure
@@ -253,6 +260,11 @@ def state(number: int, digest: bytes | None, count: int, closed: int | None) -> 
     return edit
 
 
+def two_custodians() -> tuple[CustodianTerms, ...]:
+    one = terms().custodians
+    return (*one, replace(one[0], member=3, former=bytes(16)))
+
+
 INVOICES = ask((INVOICE,))
 ACCEPTED = [
     Case("some fields of two kinds, all of a third; one record erased", forge),
@@ -289,14 +301,7 @@ ACCEPTED = [
     Case("a use of which nothing left", lambda: forge(use=state(4, None, 0, 5))),
     Case("a consent that was revoked since", lambda: forge(consent=put(0)(3))),
     Case("a consent that is used up", lambda: forge(consent=put(6)(3))),
-    Case(
-        "two custodians",
-        lambda: forge(
-            artefact=artefact_of(
-                custodians=(*terms().custodians, replace(terms().custodians[0], member=3, former=bytes(16)))
-            )
-        ),
-    ),
+    Case("two custodians", lambda: forge(artefact=artefact_of(custodians=two_custodians()))),
     Case(
         "a consent to keep what is shown",
         lambda: forge(artefact=artefact_of(mode="store", retention_days=30)),
