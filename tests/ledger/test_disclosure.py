@@ -44,9 +44,10 @@ from world import AGE_MS_MAX, INVOICE, NOW_MS, RATING, SUBJECT, World, ask, fili
 
 from taxledger.ledger import canonical, checkpoint, consent, limits, parts, verify
 from taxledger.ledger.disclosure import Disclosure, decode_disclosure, encode_disclosure
-from taxledger.ledger.errors import LimitError, VerificationError
+from taxledger.ledger.errors import LimitError, UnavailableError, VerificationError
 from taxledger.ledger.parts import split_evidence
 from taxledger.ledger.records import Status
+from taxledger.ledger.statekeys import schema_key
 from taxledger.ledger.verify import totals
 
 PROTOCOL = Path(__file__).parents[2] / "docs" / "protocol.md"
@@ -260,6 +261,20 @@ def test_pieces_of_two_good_files_never_make_a_third(seed: int) -> None:
         data = canonical.encode(items)
         assert data in (GOOD, canonical.encode(other)) or code_of(data) is not None
         assert code_of(data, recipient=3) is not None or items[2] == others[4][2]
+
+
+def test_nothing_is_opened_under_a_consent_whose_schema_is_not_there() -> None:
+    class Unregistered(World):
+        def _content(self) -> dict[bytes, bytes]:
+            content = super()._content()
+            del content[schema_key(INVOICE, 1)]
+            return content
+
+    with pytest.raises(UnavailableError):
+        forge(before=Unregistered)
+    with pytest.raises(UnavailableError):
+        forge(before=Unregistered, scope=lambda schema: None)
+    Unregistered(specs=SPECS).evidence(QUERY)
 
 
 # --- limits -------------------------------------------------------------------------------------

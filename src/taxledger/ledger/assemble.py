@@ -132,11 +132,14 @@ class _Openings:
 
     def __init__(self, schemas: Mapping[tuple[int, int], Schema], scope: Scope) -> None:
         self.schemas = schemas
+        self._limited = scope is not everything
         self._positions = {each: scope(schema) for each, schema in schemas.items()}
 
     def of(self, kind: int, numbers: Sequence[int]) -> dict[int, Opening] | None:
         """schema -> opening of a group's records; None where all fields of all of them are open."""
-        if all(self._positions.get((kind, number)) is None for number in numbers):
+        # What a scope says of a schema that is not there is unknown, so then nothing is opened.
+        known = not self._limited or all((kind, number) in self.schemas for number in numbers)
+        if known and all(self._positions.get((kind, number)) is None for number in numbers):
             return None
         found = {}
         for number in numbers:
