@@ -18,6 +18,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.disclosure import measure_disclosure
 from benchmarks.evidence import measure_evidence
 from benchmarks.figures import Figure
 from benchmarks.network import measure_network, running_network
@@ -44,7 +45,8 @@ def _machine() -> list[Figure]:
 def _network(scale: float) -> list[Figure]:
     with running_network() as net, tempfile.TemporaryDirectory(prefix="taxledger-bench-") as name:
         figures = measure_network(net, Path(name), scale)
-        return figures + measure_evidence(net, Path(name) / "evidence")
+        figures += measure_evidence(net, Path(name) / "evidence")
+        return figures + measure_disclosure(net, Path(name) / "disclosure")
 
 
 def _in_hashes(figure: Figure, hash_us: float | None) -> str:

@@ -25,6 +25,10 @@ _REQUIRED = (
         for size in (1, 100, 2_600)
         for part in ("file", "proof", "records", "verify")
     ),
+    *(
+        f"disclosure.2600.{part}"
+        for part in ("total", "use_certified", "pieces", "node", "verify", "consent")
+    ),
 )
 _AT_LEAST = {"network.upload.attestations": 8_000.0, "network.ledger.attestations": 8_000.0}
 _AT_MOST = {
@@ -32,6 +36,8 @@ _AT_MOST = {
     "statemap.batch.update": 8.0,
     "statemap.random.update": 60.0,
     "evidence.2600.proof_share": 1.0,
+    "disclosure.2600.total": 1_500.0,
+    "disclosure.2600.proof_share": 1.0,
 }
 """Aims: what was measured is reported, met or not."""
 

@@ -16,6 +16,11 @@ def run(stage: Stage) -> Iterator[Finding]:
         "tests/ledger/test_verify_exhaustive.py",
     )
     yield from stage.pytest(
+        "each way of cheating with a disclosure",
+        "tests/ledger/test_disclosure.py",
+        "tests/ledger/test_disclosure_core.py",
+    )
+    yield from stage.pytest(
         "vectors, and a verifier written from the protocol alone",
         "tests/vectors",
         "tests/ledger/test_evidence_vectors.py",
