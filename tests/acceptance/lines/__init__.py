@@ -13,6 +13,7 @@ from . import (
     liars,
     million,
     mutations,
+    sharing,
     sums,
     wheel,
 )
@@ -24,6 +25,7 @@ LINES: tuple[Line, ...] = (
     ingest.LINE,
     sums.LINE,
     mutations.LINE,
+    sharing.LINE,
     crashes.LINE,
     liars.LINE,
     determinism.LINE,
