@@ -27,6 +27,7 @@ from taxledger.ledger.errors import FormatError, UnavailableError, check
 __all__ = ["Database", "storage_errors"]
 
 _BUSY_TIMEOUT_S = 30.0
+_BUSY_PAUSE_S = 0.01
 _LOCK_WAIT_S, _LOCK_LOOK_S = 3.0, 0.05
 _CREATED = re.compile(r"CREATE (?:TABLE|INDEX|UNIQUE INDEX) IF NOT EXISTS (\w+)")
 
@@ -58,12 +59,24 @@ class Database:
             self._connection = sqlite3.connect(
                 path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
             )
-            self._connection.execute("PRAGMA journal_mode = WAL").fetchone()
+            self._use_wal()
             self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
             self._connection.execute("PRAGMA cache_size = -65536")
             self._connection.execute("PRAGMA wal_autocheckpoint = 8192")
             self._connection.execute("PRAGMA secure_delete = ON").fetchone()
             self._create(tables)
+
+    def _use_wal(self) -> None:
+        """The first two processes that open a new file both change its mode; there SQLite doesn't wait by itself."""
+        end = time.monotonic() + _BUSY_TIMEOUT_S
+        while True:
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL").fetchone()
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                    raise
+                time.sleep(_BUSY_PAUSE_S)
 
     def _create(self, tables: Sequence[str]) -> None:
         """Makes what is missing: only then is the file written to, so that opening waits for no writer."""
