@@ -12,8 +12,12 @@ _LINES = (
         ("tests/e2e/test_no_field_without_consent.py", "tests/nodes/test_sharing_hostile.py"),
     ),
     (
-        "three banks on 31,961 real invoices; revoked, paused, ended while streaming; every read listed",
-        ("tests/e2e/test_three_banks.py",),
+        "revoked, paused, expired while 30,000 records stream; no more uses than were given",
+        ("tests/e2e/test_disclosure_revocation.py",),
+    ),
+    (
+        "three banks read one real enterprise: each its scope, and the list is what happened",
+        ("tests/acceptance/test_three_banks.py",),
     ),
     ("kill -9 of custodian and bank at each step of a disclosure", ("tests/e2e/test_disclosure_crashes.py",)),
     (
