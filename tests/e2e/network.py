@@ -61,18 +61,25 @@ class RealNetwork:
 
     Attributes:
         directory: the network folder.
-        names: of the members, the sequencer first.
+        names: of the members; the first is the issuer, and the sequencer unless another is told to be.
         issuer: signs the transactions; member 1.
     """
 
     def __init__(
-        self, directory: Path, *, members: tuple[str, ...] = MEMBERS, observers: tuple[str, ...] = ()
+        self,
+        directory: Path,
+        *,
+        members: tuple[str, ...] = MEMBERS,
+        observers: tuple[str, ...] = (),
+        sequencer: int = 1,
     ) -> None:
         self.directory = directory
         self.names = members + observers
         make_network(
             directory, members=list(members), observers=list(observers), engine="embedded", network="e2e"
         )
+        for path in directory.glob("*/node.toml"):
+            path.write_text(path.read_text().replace("sequencer = 1\n", f"sequencer = {sequencer}\n"))
         self.homes = {home.config.name: home for home in control.find_homes(directory)}
         first = self.homes[members[0]]
         self.policy = decode_policy(first.policy())

@@ -6,6 +6,7 @@ bank's retry gets the same bytes under the same use.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator
@@ -28,10 +29,23 @@ IDLE_MS = 5_000
 
 @pytest.fixture(scope="module")
 def giver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Enterprise]:
-    folder = tmp_path_factory.mktemp("crashes")
+    """Of a network whose custodian orders transactions too."""
+    with giving(tmp_path_factory.mktemp("crashes")) as enterprise:
+        yield enterprise
+
+
+@pytest.fixture(scope="module")
+def follower_giver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Enterprise]:
+    """Of a network that bank3 orders: while the custodian is down, blocks go on without it."""
+    with giving(tmp_path_factory.mktemp("follower"), sequencer=4) as enterprise:
+        yield enterprise
+
+
+@contextlib.contextmanager
+def giving(folder: Path, **options: Any) -> Iterator[Enterprise]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TAXLEDGER_DISCLOSURE_IDLE_MS", str(IDLE_MS))
-        with real_network(folder / "net", tag_keys=False) as network:
+        with real_network(folder / "net", tag_keys=False, **options) as network:
             attest(network, invoices(folder / "e1.csv", "E1", RECORDS))
             enterprise = Enterprise(network, "cumcm:E1")
             enterprise.register()
@@ -101,6 +115,64 @@ STEPS = [
 
 @pytest.mark.parametrize(("kind", "number", "when"), STEPS, ids=lambda each: str(each))
 def test_the_custodian_is_killed(giver: Enterprise, kind: str, number: int, when: str) -> None:
+    kill_and_retry(giver, kind, number, when)
+
+
+@pytest.mark.parametrize(
+    ("kind", "number", "when"),
+    [
+        ("sent.settle", 1, "before"),
+        ("custody.leaves", 2, "after"),
+        *(
+            pytest.param(*step, marks=pytest.mark.slow)
+            for step in (
+                ("custody.plan", 1, "after"),
+                ("answer.disclose", 1, "before"),
+                ("custody.close", 1, "after"),
+            )
+        ),
+    ],
+    ids=lambda each: str(each),
+)
+def test_a_custodian_that_follows_is_killed(
+    follower_giver: Enterprise, kind: str, number: int, when: str
+) -> None:
+    kill_and_retry(follower_giver, kind, number, when)
+
+
+def test_a_custodian_that_missed_a_revocation_hands_out_nothing(follower_giver: Enterprise) -> None:
+    """Killed after the first part had left; the consent ends while it is down; what it knew then is not enough."""
+    giver, network = follower_giver, follower_giver.network
+    artefact = giver.grant("bank1", max_uses=2)
+    consent = artefact.id(1)
+    questions: list[tuple[str, list[Any]]] = [
+        ("disclose", [1, "disclose", consent, artefact.digest(1), giver.query().as_list(), os.urandom(16)]),
+        *(("piece", [1, "piece", consent, 1, piece]) for piece in range(2)),
+    ]
+    assert [peer(network, "bank1", *each)[0] for each in questions] == [200, 200, 200]
+    network.stop("tax")
+    assert giver.revoke_by_preimage(artefact, "bank2").status_code == 200
+    network.launch("tax", restart=True)
+
+    def asked() -> tuple[int, bytes] | None:
+        try:
+            return peer(network, "bank1", "piece", [1, "piece", consent, 1, 2])
+        except httpx.HTTPError:
+            return None  # not listening yet
+
+    answers = []
+    while not answers or answers[-1][0] == 503:  # it says that it is catching up
+        answers.append(until(asked, "the custodian answers"))
+    status, content = answers[-1]
+    assert status == 409, content
+    assert b"disclosure_withheld" in content or b"use_closed" in content
+    assert [use[1:] for use in giver.settled_uses() if use[0] == consent.hex()] == [
+        (1, "partial", RECORDS, 1_000)
+    ]
+
+
+def kill_and_retry(giver: Enterprise, kind: str, number: int, when: str) -> None:
+    """The custodian dies at a step of a disclosure; the bank asks until it has everything."""
     network = giver.network
     artefact = giver.grant("bank1", max_uses=2)
     arm(network, "tax", kind, number, when)

@@ -72,7 +72,7 @@ class Liar:
 
     async def propose(self, number: int, executed: Executed) -> Answer:
         return await self.send(
-            number, Step(status=None, blocks=(), proposal=self.proposal(executed), cosigns=())
+            number, Step(status=None, blocks=(), proposal=self.proposal(executed), cosigns=(), certified=0)
         )
 
     async def decide(self, number: int, executed: Executed, votes: Sequence[tuple[int, bytes]]) -> Answer:
@@ -84,7 +84,9 @@ class Liar:
             votes=tuple(votes),
             cosigns=(),
         )
-        return await self.send(number, Step(status=None, blocks=(block,), proposal=None, cosigns=()))
+        return await self.send(
+            number, Step(status=None, blocks=(block,), proposal=None, cosigns=(), certified=0)
+        )
 
 
 class Stage:
@@ -190,7 +192,7 @@ async def test_a_header_that_the_batch_does_not_give_gets_no_vote() -> None:
             header_hash=one.tip.header_hash,
             signature=liar.vote(one),
         )
-        answer = await liar.send(2, Step(status=None, blocks=(), proposal=mixed, cosigns=()))
+        answer = await liar.send(2, Step(status=None, blocks=(), proposal=mixed, cosigns=(), certified=0))
         assert answer.vote is None
         assert "diverged" in (answer.problem or "")
 
@@ -206,7 +208,7 @@ async def test_a_block_from_the_future_gets_no_vote() -> None:
 async def test_only_the_sequencer_may_send_steps() -> None:
     async with Stage() as stage:
         block = stage.liar.execute(stage.cluster.through(1))
-        step = Step(status=None, blocks=(), proposal=stage.liar.proposal(block), cosigns=())
+        step = Step(status=None, blocks=(), proposal=stage.liar.proposal(block), cosigns=(), certified=0)
         with pytest.raises(RefusedError, match="not_sequencer"):
             await stage.cluster.wire.call(3, 2, "step", encode_step(step, stage.liar.chain.chain_id))
 
@@ -278,7 +280,7 @@ async def test_garbage_in_every_field_is_refused_and_changes_nothing() -> None:
     async with Stage() as stage:
         liar = stage.liar
         good = encode_step(
-            Step(status=None, blocks=(), proposal=liar.proposal(liar.execute()), cosigns=()),
+            Step(status=None, blocks=(), proposal=liar.proposal(liar.execute()), cosigns=(), certified=0),
             liar.chain.chain_id,
         )
         junk: list[Any] = [None, -1, 2**63, "x", b"", b"\xff" * 65, [], [[]], {"a": 1}]

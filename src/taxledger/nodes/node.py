@@ -146,7 +146,7 @@ class Node:
             answers=self.answers,
             peers=self.peers,
             transaction_key=self.transaction_key,
-            is_current=lambda: self.engine.current,
+            is_current=lambda: self.engine.current and self.engine.hears,
             idle_ms=settings.disclosure_idle_ms,
             sweep_s=settings.sweep_ms / 1000,
         )

@@ -124,7 +124,7 @@ class Sharing:
         home: of the member; ``custodian`` where it keeps records.
         replica, answers, peers: the node's.
         transaction_key: the member's, the one that is in force.
-        is_current: whether this node has all blocks that it knows of.
+        is_current: whether this node hears of blocks, and has all.
         idle_ms: see ``OpenUses``; ``sweep_s`` between two sweeps.
 
     Attributes:

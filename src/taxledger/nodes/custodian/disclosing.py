@@ -65,7 +65,7 @@ class Discloser:
         custodian: opens records; ``book`` keeps consents and uses; ``uses`` ends them.
         replica, notes: the certified state and its notes.
         background: what is begun goes on there.
-        is_current: whether this node has all blocks that it knows of. Right after a start it has not, and a
+        is_current: whether this node hears of blocks, and has all. Right after a start it has not, and a
             revocation may be among them.
         predicates: attests what a consent for predicates asks for; None where this is not offered.
     """

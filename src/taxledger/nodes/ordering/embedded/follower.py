@@ -195,8 +195,8 @@ class Follower:
         self._sequencer_status = step.status
         async with self._lock:
             answer = await self.replica.run(self._step, step)
-        # A full load of blocks means that more are to come.
-        self._catching_up = len(step.blocks) > 1
+        # The first step comes without blocks: the sequencer does not know yet where we stand.
+        self._catching_up = self.replica.certified.height < step.certified
         return encode_answer(answer)
 
     async def on_votes(self, _member: int, _message: Any) -> Any:

@@ -184,6 +184,7 @@ class Link:
             blocks=tuple(blocks),
             proposal=proposal if with_proposal else None,
             cosigns=tuple(replica.certification.known(self.certified)),
+            certified=chain.certified,
         )
 
     def _block(self, height: int) -> DecidedBlock:

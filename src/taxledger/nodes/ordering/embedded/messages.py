@@ -1,6 +1,6 @@
 """Messages of the embedded engine, as canonical msgpack. Shapes are checked here; truth by whoever acts.
 
-    step      sequencer → peer       [1, "step", chain_id, status | nil, blocks, proposal | nil, cosigns]
+    step      sequencer → peer       [1, "step", chain_id, status | nil, blocks, proposal | nil, cosigns, certified]
       block                          [height, time_ms, transactions | nil, header_hash, votes, cosigns]
       proposal                       [height, time_ms, transactions, header_hash, the sequencer's own vote]
     answer    peer → sequencer       [1, "step", decided, certified, vote | nil, cosigns, problem | nil]
@@ -8,6 +8,7 @@
     journal   validator → sequencer  [1, "journal", [height, time_ms, transactions, header_hash] | nil]
     votes     validator → validator  [1, "votes", decided, [[member, height, header_hash, signature] …]]
 
+``certified`` is the sequencer's newest certified height: a peer below it is catching up.
 A block's transactions are nil for a peer that voted for it: it has the batch already.
 """
 
@@ -80,6 +81,7 @@ class Step:
     blocks: tuple[DecidedBlock, ...]
     proposal: Proposal | None
     cosigns: tuple[bytes, ...]
+    certified: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,13 +151,14 @@ def encode_step(step: Step, chain_id: bytes) -> list[Any]:
             proposal.signature,
         ],
         list(step.cosigns),
+        step.certified,
     ]
 
 
 def decode_step(value: Any, chain_id: bytes) -> Step:
     """Raises FormatError unless ``value`` is a step for this chain."""
-    fields = _shaped(value, "a step", _INT, _STR, _BYTES, (_STR, _NONE), _LIST, (_LIST, _NONE), _LIST)
-    version, what, chain, status, blocks, proposal, cosigns = fields
+    fields = _shaped(value, "a step", _INT, _STR, _BYTES, (_STR, _NONE), _LIST, (_LIST, _NONE), _LIST, _INT)
+    version, what, chain, status, blocks, proposal, cosigns, certified = fields
     if version != 1 or what != "step" or chain != chain_id:
         raise FormatError(f"expected a step of chain {chain_id.hex()}")
     return Step(
@@ -163,6 +166,7 @@ def decode_step(value: Any, chain_id: bytes) -> Step:
         blocks=tuple(_decode_block(each) for each in blocks),
         proposal=None if proposal is None else _decode_proposal(proposal),
         cosigns=_bins(cosigns, "co-signatures", count_max=_COSIGNS_MAX),
+        certified=certified,
     )
 
 
