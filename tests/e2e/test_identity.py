@@ -219,6 +219,7 @@ def approve(shell: Shell, net: RealNetwork, proposal: str, *members: str) -> Non
         shell("member", "approve", "--home", net.homes[name].path, proposal)
 
 
+@pytest.mark.slow
 def test_a_follower_that_missed_its_own_change_of_authority_comes_back(
     net: RealNetwork, shell: Shell
 ) -> None:
@@ -239,6 +240,7 @@ def test_a_follower_that_missed_its_own_change_of_authority_comes_back(
     net.agree()
 
 
+@pytest.mark.slow
 def test_a_follower_that_missed_the_sequencers_change_of_authority_comes_back(
     net: RealNetwork, shell: Shell
 ) -> None:
@@ -258,7 +260,9 @@ def test_a_follower_that_missed_the_sequencers_change_of_authority_comes_back(
         load.finish()
 
 
-@pytest.mark.parametrize("key", ["transaction", "hpke", "tls"])
+@pytest.mark.parametrize(
+    "key", [*(pytest.param(each, marks=pytest.mark.slow) for each in ("transaction", "hpke")), "tls"]
+)
 def test_a_node_killed_around_its_rotation_goes_on_with_the_key_in_force(
     net: RealNetwork, shell: Shell, key: str
 ) -> None:
