@@ -149,7 +149,8 @@ def check_subject(subject: str) -> None:
     except UnicodeEncodeError:
         size = 0
     if not 0 < size <= limits.subject_bytes_max or not _SUBJECT.fullmatch(subject):
-        raise FormatError(f"expected a subject scheme:identifier, got {subject!r:.80}")
+        # Who it is stays out of messages: they reach logs and answers.
+        raise FormatError(f"expected a subject scheme:identifier, got {size} bytes in another form")
 
 
 def parse_subject(text: str) -> str:

@@ -7,6 +7,8 @@ counts once. One that expired without being seen had no effect, and may be signe
 from __future__ import annotations
 
 import asyncio
+import itertools
+import secrets
 import sqlite3
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -32,6 +34,8 @@ SENT_TABLE = """
 
 _DELIVER_S = 30.0
 _PAUSE_S = 0.2
+_DISTINCT = 600
+"""Transactions of one payload and second that differ, by when they expire."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,11 +81,17 @@ class OwnTransactions:
         self._answers = answers
         self._clock = clock
         self._pause = pause
+        # Not from 0: a node that was started again within the second makes no bytes of before.
+        self._made = itertools.count(secrets.randbelow(_DISTINCT))
 
     def sign(self, payload: bytes) -> Signed:
-        """The transaction of a payload, valid for an hour from now."""
+        """The transaction of a payload, valid for nearly an hour from now; another one each time.
+
+        Pause, resume and pause again within a second would else be two transactions: the last has the bytes of the
+        first, which counts once, and gets its receipt.
+        """
         iat_s = int(self._clock())
-        exp_s = iat_s + limits.transaction_lifetime_s_max
+        exp_s = iat_s + limits.transaction_lifetime_s_max - next(self._made) % _DISTINCT
         raw = sign_transaction(
             self._signer(),
             member=self._member,

@@ -84,6 +84,11 @@ def instruction_place(consent: bytes, number: int) -> bytes:
     return INSTRUCTIONS + consent + number.to_bytes(8, "big")
 
 
+def place_of_instruction(place: bytes) -> tuple[bytes, int]:
+    """(consent, number) of an ``instruction_place``."""
+    return place[5:21], int.from_bytes(place[21:], "big")
+
+
 def use_place(consent: bytes, sequence: int) -> bytes:
     return b"use__" + consent + sequence.to_bytes(4, "big")
 
@@ -232,6 +237,13 @@ class CustodyBook:
             (consent,),
         )
         return None if row is None else (row[0], self._store.open(b"instructions", consent, row[0], row[1]))
+
+    def instruction(self, consent: bytes, number: int) -> bytes | None:
+        """The bytes of an instruction about a consent, or None."""
+        row = self._database.one(
+            "SELECT sealed FROM instructions WHERE consent = ? AND number = ?", (consent, number)
+        )
+        return None if row is None else self._store.open(b"instructions", consent, number, row[0])
 
     def add_instruction(self, consent: bytes, number: int, raw: bytes, signed: Signed) -> None:
         with self._store.write() as connection:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Protocol, TypeVar
 
 from taxledger.api.custody import ConsentEntry, ConsentReceipt, ErasureReceipt, UseEntry
 from taxledger.ledger import statekeys
@@ -36,6 +36,7 @@ from taxledger.nodes.custodian.custody import (
     SubjectKey,
     grant_place,
     instruction_place,
+    place_of_instruction,
 )
 from taxledger.nodes.custodian.dossier import Custodian
 from taxledger.nodes.logs import get_logger
@@ -151,6 +152,8 @@ class ConsentDesk:
             if await asyncio.to_thread(self._book.artefact, consent) is None:
                 await self._check_key(terms.subject, artefact.public_key)
                 self._check_terms(terms)
+                if part.former is not None:
+                    await self._check_former(terms, part.former)
                 operation = ConsentGrant(
                     digest=artefact.digest(self._member),
                     holder=terms.holder,
@@ -162,8 +165,21 @@ class ConsentDesk:
                 )
                 signed = self._book.transactions.sign(encode_consent(operation))
                 await asyncio.to_thread(self._book.add_consent, consent, terms.subject, artefact.raw, signed)
-        await self._bring(grant_place(consent))
+        await self._bring(self._book.transactions.bring(grant_place(consent)))
         return consent
+
+    async def _check_former(self, terms: ConsentTerms, former: bytes) -> None:
+        """A consent ends by another of its own subject only. Validators compare holders, and these are public: who
+        copies one from the ledger could end another subject's consent.
+        """
+        raw = await asyncio.to_thread(self._book.artefact, former)
+        if raw is None:
+            raise RefusedError("consent_unknown", "this custodian holds no such former consent")
+        before = decode_artefact(raw).terms
+        if (before.subject, before.recipient) != (terms.subject, terms.recipient):
+            raise RefusedError(
+                "consent_terms_invalid", "the former consent is another subject's, or for another recipient"
+            )
 
     def _check_terms(self, terms: ConsentTerms) -> None:
         """What no validator can check, because it stands in the artefact only."""
@@ -224,7 +240,22 @@ class ConsentDesk:
                 await self._check_key(decode_artefact(raw).terms.subject, instruction.public_key)
                 signed = self._book.transactions.sign(encode_consent(_operation_of(instruction.order)))
                 await asyncio.to_thread(self._book.add_instruction, consent, number, instruction.raw, signed)
-        await self._bring(instruction_place(consent, number))
+        await self._bring(self._in_order(consent, number, instruction.order.action))
+
+    async def _in_order(self, consent: bytes, number: int, action: str | None = None) -> Sent:
+        """Bring an instruction, after the grant and the instructions before it: the subject's last word is the last
+        on the ledger. A revocation waits for the grant only: it is final.
+        """
+        places = [grant_place(consent)]
+        if action != "revoke":
+            places += await asyncio.to_thread(
+                self._book.transactions.unsettled, instruction_place(consent, 0)[:-8]
+            )
+        last = instruction_place(consent, number)
+        for place in places:
+            if place[: len(GRANTS)] == GRANTS or place < last:
+                await self._book.transactions.bring(place)
+        return await self._book.transactions.bring(last)
 
     # --- what was given -------------------------------------------------------------------------------
 
@@ -282,13 +313,17 @@ class ConsentDesk:
 
     async def run(self) -> None:
         """Go on with what a crash left; nothing more."""
-        for prefix in GRANTS, INSTRUCTIONS:
-            for place in await asyncio.to_thread(self._book.transactions.unsettled, prefix):
-                self._background.start(self._book.transactions.bring(place))
+        for place in await asyncio.to_thread(self._book.transactions.unsettled, GRANTS):
+            self._background.start(self._book.transactions.bring(place))
+        for place in await asyncio.to_thread(self._book.transactions.unsettled, INSTRUCTIONS):
+            consent, number = place_of_instruction(place)
+            raw = await asyncio.to_thread(self._book.instruction, consent, number)
+            action = None if raw is None else decode_instruction(raw).order.action
+            self._background.start(self._in_order(consent, number, action))
         await asyncio.Event().wait()
 
-    async def _bring(self, place: bytes) -> None:
-        sent = await self._background.within(self._book.transactions.bring(place), _WAIT_S)
+    async def _bring(self, work: Coroutine[Any, Any, Sent]) -> None:
+        sent = await self._background.within(work, _WAIT_S)
         require_accepted(sent.code)
 
     async def _receipt(self, consent: bytes, place: bytes, status: str) -> ConsentReceipt:

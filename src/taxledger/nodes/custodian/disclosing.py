@@ -105,6 +105,9 @@ class Discloser:
             raise UnavailableError("this node is catching up: a revocation might be among what it lacks")
         state = self._replica.certified
         age_ms = self._now_ms() - (state.cosigned_time_ms or 0)
+        if age_ms < -STATE_AGE_MS_MAX:
+            # By such a clock a state that has long been too old looks fresh, and a consent is in force again.
+            raise UnavailableError(f"the clock here is {-age_ms // 1000} s behind the certified state")
         if age_ms > STATE_AGE_MS_MAX:
             raise UnavailableError(
                 f"the certified state here is {age_ms // 1000} s old: a revocation might not have arrived"
