@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 from custodykit import use_stored_keys
-from sharingkit import Subject, running
+from sharingkit import INVOICES, Subject, running
 from test_sharing import ask, prepared
 
+from taxledger.ledger.consent import Detail
 from taxledger.ledger.errors import FormatError, RefusedError, UnavailableError
 from taxledger.ledger.records import check_subject
 
@@ -86,6 +87,21 @@ async def test_the_last_instruction_is_the_last_on_the_ledger(tmp_path: Path) ->
         assert (await nodes.desk.instruct(subject.order(artefact, "pause"))).status == "paused"
         await resume
         assert [each.status for each in await nodes.desk.consents(subject.name)] == ["paused"]
+
+
+async def test_a_long_list_of_fields_reads_each_schema_once(tmp_path: Path) -> None:
+    async with running(tmp_path / "net") as nodes:
+        subject = await prepared(nodes, tmp_path)
+        months = [f"2025-{month:02}" for month in range(1, 13)]
+        details = tuple(
+            Detail(kind=INVOICES, from_period=month, to_period="2025-12", fields=("date", "net"))
+            for month in months
+        )
+        read: list[int] = []
+        fields = nodes.desk._fields
+        nodes.desk._fields = lambda state, kind: read.append(kind) or fields(state, kind)
+        await nodes.grant(subject.artefact(nodes.chain_id, 2, details=details))
+        assert read == [INVOICES]
 
 
 async def test_each_instruction_of_a_second_counts(tmp_path: Path) -> None:

@@ -196,9 +196,12 @@ class ConsentDesk:
                 raise RefusedError(
                     "consent_kind_exceeded", f"this custodian issues no records of {kind_name(kind)}"
                 )
+        # Read once for each kind: a consent may name one kind sixteen times, and every field each time.
+        named = dict.fromkeys(each.kind for each in terms.details if each.fields)
+        schemas = {kind: self._fields(state, kind) for kind in named}
         for detail in terms.details:
             for name in detail.fields or ():
-                for known in self._fields(state, detail.kind):
+                for known in schemas[detail.kind]:
                     if name not in known:
                         raise RefusedError(
                             "consent_fields_exceeded", f"{kind_name(detail.kind)} has no field {name}"
