@@ -64,7 +64,7 @@ class Acme:
         said = self.shell.ok(
             *("consent", "grant", "--home", self.net / "tax", "--wallet", self.wallet, "--to", to),
             *(options or ("--kind", "vat_invoice", *RANGE, "--uses", "9")),
-            *("-o", file, "--json"),
+            *("-o", file, "--yes", "--json"),
         )
         return file, said.json["consent"]
 
@@ -149,7 +149,7 @@ def test_pause_resume_supersede_and_both_ways_to_revoke(acme: Acme) -> None:
     assert acme.change("resume", consent)["status"] == "active"
     assert acme.get(file).status == 0
     other = acme.folder / "other.consent"
-    terms = ("--to", "bank1", "--kind", "vat_invoice", *RANGE, "-o", other)
+    terms = ("--to", "bank1", "--kind", "vat_invoice", *RANGE, "--yes", "-o", other)
     second = acme.change("supersede", consent, *terms)["consent"]
     assert "consent_superseded" in acme.get(file).err
     assert acme.change("revoke", second, "--by-preimage", home="bank2")["status"] == "revoked"
@@ -213,7 +213,7 @@ def test_what_is_stored_is_listed_and_destroyed(acme: Acme, shell: Shell, net: P
 
 def test_wrong_input_is_said(acme: Acme, shell: Shell, net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     where = ("--home", net / "tax", "--wallet", acme.wallet)
-    out = ("-o", acme.folder / "x")
+    out = ("-o", acme.folder / "x", "--yes")
     kind = ("--kind", "vat_invoice")
     for arguments in (
         ("consent", "grant", *where, "--to", "bank1", *out),
@@ -222,11 +222,17 @@ def test_wrong_input_is_said(acme: Acme, shell: Shell, net: Path, monkeypatch: p
         ("consent", "grant", *where, "--to", "bank1", *kind, *RANGE, "--mode", "keep", *out),
         ("consent", "grant", *where, "--to", "bank1", *kind, *RANGE, "--mode", "store", *out),
         ("consent", "grant", *where, "--to", "bank1", "--predicate", "=5", *out),
+        ("consent", "grant", *where, "--to", "tax", *kind, *RANGE, *out),
+        ("consent", "grant", *where, "--to", "bank1", *kind, *RANGE, "--uses", "0", *out),
+        ("consent", "grant", *where, "--to", "bank1", *kind, *RANGE, "--days", "0", *out),
+        ("consent", "grant", *where, "--to", "bank1", *kind, *RANGE, "--days", "9" * 16, *out),
+        ("consent", "grant", *where, "--to", "bank1", *kind, "--from", "2024-03", "--until", "2024-01", *out),
+        ("consent", "grant", *where, "--to", "bank1", *kind, *RANGE, *out[:2]),  # no --yes, and no terminal
         ("consent", "pause", *where, "--consent", "00000000"),
         ("consent", "pause", *where, "--consent", "zz"),
         ("subject", "register", "--home", net / "tax"),
         ("subject", "register", "--home", net / "tax", "--subject", acme.subject, "--key", "zz"),
-        ("evidence", "get", "--home", net / "bank1", *out),
+        ("evidence", "get", "--home", net / "bank1", *out[:2]),
         ("wallet", "show", acme.folder / "none"),
         ("wallet", "create", acme.wallet, "--subject", acme.subject),
     ):
@@ -251,6 +257,68 @@ def test_wrong_input_is_said(acme: Acme, shell: Shell, net: Path, monkeypatch: p
     monkeypatch.delenv("TAXLEDGER_WALLET_PASSPHRASE")
     said = shell("consent", "list", "--home", net / "bank1", "--wallet", sealed)
     assert (said.status, "give it" in said.err) == (2, True)
+
+
+def test_nothing_is_signed_that_would_be_refused(acme: Acme, shell: Shell, net: Path) -> None:
+    out = ("--wallet", acme.wallet, "--yes", "-o", acme.folder / "x")
+    kind = ("--to", "bank1", "--kind", "vat_invoice", *RANGE)
+    for home, terms, code in (
+        ("tax", (*kind, "--fields", "salary"), "consent_fields_exceeded"),
+        ("tax", ("--to", "bank1", "--predicate", "rich"), "predicate_unknown"),
+        ("tax", ("--to", "bank1", "--predicate", "grade_at_least=Z"), "predicate_argument_invalid"),
+        ("bank2", kind, "not_custodian"),
+    ):
+        said = shell("consent", "grant", "--home", net / home, *terms, *out)
+        assert (said.status, code in said.err, "未通过" in said.err) == (1, True, True), said
+        assert "hand-in" not in said.err
+    assert shell.ok("wallet", "show", acme.wallet, "--json").json["consents"] == []
+
+
+def test_a_file_that_cannot_be_written_costs_no_use(acme: Acme, shell: Shell, net: Path) -> None:
+    file, _ = acme.grant("b1", "--kind", "vat_invoice", *RANGE, "--uses", "1")
+    nowhere = acme.folder / "nowhere" / "x"
+    ask = ("evidence", "get", "--home", net / "bank1", "--consent", file, "-o")
+    for output in (nowhere, acme.folder):
+        said = shell(*ask, output)
+        assert (said.status, f"{output}: cannot write it" in said.err) == (1, True), said
+    again = ("consent", "grant", "--home", net / "tax", "--wallet", acme.wallet, "--to", "bank1", "--yes")
+    assert shell(*again, "--kind", "vat_invoice", *RANGE, "-o", nowhere).status == 1
+    assert [each["uses"] for each in acme.see("list")["consents"]] == [0]
+    assert not nowhere.parent.exists()
+    assert acme.get(file).status == 0
+
+
+def test_what_names_an_enterprise_is_readable_by_its_owner_alone(acme: Acme, shell: Shell, net: Path) -> None:
+    file, consent = acme.grant("b1")
+    assert acme.get(file).status == 0
+    where = ("--home", net / "bank2", "--wallet", acme.wallet, "--consent", consent)
+    shell.ok("consent", "receipt", *where, "-o", acme.folder / "receipt.json")
+    evidence = acme.folder / "own.evidence"
+    question = ("--subject", acme.subject, "--kind", "vat_invoice", "--from", "2024-01", "--to", "2024-03")
+    shell.ok("evidence", "get", "--home", net / "tax", *question, "-o", evidence)
+    for path in acme.folder.iterdir():
+        assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_handed_in_again_says_what_the_consent_is_now(acme: Acme, shell: Shell, net: Path) -> None:
+    _, consent = acme.grant("b1")
+    acme.change("revoke", consent)
+    again = ("--consent", consent, "-o", acme.folder / "again.consent")
+    said = shell.ok("consent", "hand-in", "--home", net / "tax", "--wallet", acme.wallet, *again)
+    assert f"{consent} is revoked" in said.out
+    assert "已撤回" in said.out
+    assert "active" not in said.out
+
+
+def test_another_file_than_an_artefact_is_named(acme: Acme, shell: Shell, net: Path) -> None:
+    other = acme.folder / "rows.csv"
+    other.write_text("a,b\n")
+    for command in (
+        ("consent", "show", other),
+        ("evidence", "get", "--home", net / "bank1", "--consent", other, "-o", acme.folder / "x"),
+    ):
+        said = shell(*command)
+        assert (said.status, f"{other}: expected a consent's artefact" in said.err) == (2, True), said
 
 
 def test_a_request_that_was_cut_off_goes_on_as_the_same(acme: Acme) -> None:
@@ -296,6 +364,8 @@ def test_every_command_explains_itself(shell: Shell) -> None:
             *("list", "uses", "receipt", "show"),
         ),
         "disclosure": ("list", "get", "discard"),
+        "vault": ("status", "rotate-key", "rotate-data-key"),
+        "evidence": ("get", "verify", "show"),
     }.items():
         for command in commands:
             said = shell.ok(group, command, "--help").out

@@ -34,9 +34,17 @@ def test_every_code_about_consents_has_a_sentence() -> None:
     of_nodes = {
         code
         for code in PROBLEMS
-        if code.startswith(("consent_", "disclosure_"))
+        if code.startswith(("consent_", "disclosure_", "predicate_"))
         or code
-        in ("preimage_invalid", "not_custodian", "subject_key_exists", "instruction_repeated", "use_closed")
+        in (
+            "inputs_incomplete",
+            "issuer_unknown",
+            "preimage_invalid",
+            "not_custodian",
+            "subject_key_exists",
+            "instruction_repeated",
+            "use_closed",
+        )
     }
     assert of_nodes - set(CONSENT_REFUSALS_ZH) == set(NODE_REFUSALS_ZH)
     both = [*CONSENT_REFUSALS_ZH.values(), *NODE_REFUSALS_ZH.values(), *REFUSALS_ZH.values()]

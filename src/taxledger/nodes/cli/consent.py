@@ -112,6 +112,7 @@ def recover(
     Example: taxledger consent recover --home net/tax --wallet acme-new.wallet
     """
     from taxledger.ledger.consent import decode_artefact
+    from taxledger.nodes.enterprise.wording import CONSENT_STATUSES_ZH
 
     with opened(wallet, passphrase_file) as held, connect(open_home(home)) as client:
         entries = client.consents_of(held.subject)
@@ -124,8 +125,9 @@ def recover(
     say(f"{len(entries)} consents at this custodian, {len(fresh)} of them new in the wallet")
     say(f"该机构共有 {len(entries)} 项授权，其中 {len(fresh)} 项已找回")
     for entry in entries:
+        status = f"{entry.status} {CONSENT_STATUSES_ZH[entry.status]}"
         say(
-            f"{entry.consent.hex()}  {entry.status}  to member {entry.recipient}, {entry.uses} of {entry.max_uses} uses"
+            f"{entry.consent.hex()}  {status}  to member {entry.recipient}, {entry.uses} of {entry.max_uses} uses"
         )
 
 

@@ -7,17 +7,21 @@ import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from taxledger.ledger.errors import InputError
-from taxledger.nodes.cli.consentkeys import ConsentOption, find_consent, member_number, names_of
-from taxledger.nodes.cli.consentshow import receipt_as_json, say_receipt
+from taxledger.ledger import limits
+from taxledger.ledger.errors import InputError, UnavailableError
+from taxledger.nodes.cli.consentcheck import check_grant
+from taxledger.nodes.cli.consentkeys import ConsentOption, find_consent, member_number, members_of
+from taxledger.nodes.cli.consentshow import receipt_as_json, say_receipt, status_text
 from taxledger.nodes.cli.output import (
     HomeOption,
     JsonOption,
+    check_writable,
     connect,
     note,
     open_home,
@@ -29,11 +33,15 @@ from taxledger.nodes.cli.output import (
 from taxledger.nodes.cli.walletfile import PassphraseOption, WalletOption, opened
 
 if TYPE_CHECKING:
+    from taxledger.api.client import Client
     from taxledger.api.custody import ConsentReceipt
     from taxledger.ledger.consent import Artefact, Detail, PredicateTerms
     from taxledger.nodes.enterprise.terms import Wish
 
 __all__ = ["parse_predicate", "register"]
+
+_DAYS_MAX = 3_650
+"""Ten years: no consent is longer (docs/protocol.md §12)."""
 
 ToOption = Annotated[
     str,
@@ -66,10 +74,22 @@ ModeOption = Annotated[
     ),
 ]
 PurposeOption = Annotated[str, typer.Option("--purpose", metavar="CODE")]
-UsesOption = Annotated[int, typer.Option("--uses", metavar="N", help="How often it may be used.")]
-DaysOption = Annotated[int, typer.Option("--days", metavar="N", help="For how long, from now.")]
+UsesOption = Annotated[
+    int,
+    typer.Option("--uses", metavar="N", min=1, max=limits.consent_uses_max, help="How often it may be used."),
+]
+DaysOption = Annotated[
+    int, typer.Option("--days", metavar="N", min=1, max=_DAYS_MAX, help="For how long, from now.")
+]
 RetentionOption = Annotated[
-    int, typer.Option("--retention", metavar="DAYS", help="With --mode store: how long it may be kept.")
+    int,
+    typer.Option(
+        "--retention",
+        metavar="DAYS",
+        min=0,
+        max=_DAYS_MAX,
+        help="With --mode store: how long it may be kept.",
+    ),
 ]
 OnwardOption = Annotated[str, typer.Option("--onward", metavar="prohibited|regulator")]
 PledgeOption = Annotated[bool, typer.Option("--may-pledge", help="Records may be taken as security.")]
@@ -86,7 +106,9 @@ OutputOption = Annotated[
         "-o", "--output", metavar="FILE", help="The artefact, for the recipient.", show_default=False
     ),
 ]
-YesOption = Annotated[bool, typer.Option("--yes", help="Sign without a question at a terminal.")]
+YesOption = Annotated[
+    bool, typer.Option("--yes", help="Sign without a question; needed where there is no terminal.")
+]
 
 
 def _now_ms() -> int:
@@ -128,8 +150,14 @@ def _details(
 def _confirm(notice: str, *, yes: bool) -> None:
     """The notice is shown before anything is signed."""
     note(plain(notice))
-    if not yes and sys.stdin.isatty() and not typer.confirm("sign 签署", err=True):
-        raise InputError("not signed")
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise InputError(
+            "not signed: expected --yes, or a terminal to ask at\n未签署：请在终端确认，或使用 --yes"
+        )
+    if not typer.confirm("sign 签署", err=True):
+        raise InputError("not signed\n未签署")
 
 
 def _sign_and_hand_in(
@@ -148,8 +176,10 @@ def _sign_and_hand_in(
     from taxledger.nodes.enterprise.terms import Wish, make_terms
 
     opened_home = open_home(home)
+    check_writable(output)
     with opened(wallet_path, passphrase_file) as wallet, connect(opened_home) as client:
-        names = names_of(client)
+        members = members_of(client)
+        names = {number: member.name for number, member in members.items()}
         custodian = opened_home.config.number
         replaced = None
         if former is not None:
@@ -165,19 +195,21 @@ def _sign_and_hand_in(
             now_ms=_now_ms(),
             names=names,
         )
+        check_grant(client, members, custodian, terms)
         _confirm(notice, yes=yes)
         # In the wallet, durably, before it is handed on: what is granted can always be revoked.
         artefact = wallet.sign(terms, notice)
         consent = artefact.id(custodian)
         try:
             receipt = client.grant_consent(artefact.raw)
-        except BaseException:
+        except (UnavailableError, KeyboardInterrupt):  # not those that say that it was refused
             note(
                 f"the artefact is in the wallet: taxledger consent hand-in --consent {consent.hex()} goes on"
             )
+            note("授权文件已存入钱包，可用 taxledger consent hand-in 继续提交")
             raise
         wallet.keep_receipt(receipt)
-    write_file(output, artefact.raw)
+    write_file(output, artefact.raw, private=True)
     _print_granted(artefact, receipt, output, as_json=as_json)
 
 
@@ -303,12 +335,26 @@ def hand_in(
 
     Example: taxledger consent hand-in --home net/tax --wallet acme.wallet --consent 3f68e4 -o acme-bank1.consent
     """
+    check_writable(output)
     with opened(wallet, passphrase_file) as held, connect(open_home(home)) as client:
         _, kept = find_consent(held, consent)
         receipt = client.grant_consent(kept.artefact.raw)
         held.keep_receipt(receipt)
-    write_file(output, kept.artefact.raw)
-    _print_granted(kept.artefact, receipt, output, as_json=as_json)
+        status = _status_now(client, receipt.consent)
+    write_file(output, kept.artefact.raw, private=True)
+    # The receipt is of the grant, which may be long ago: what came of it since must not read as "active".
+    _print_granted(kept.artefact, replace(receipt, status=status), output, as_json=as_json)
+
+
+def _status_now(client: Client, consent: bytes) -> str:
+    from taxledger.ledger.consentstate import decode_consent_value
+    from taxledger.ledger.statekeys import consent_key
+
+    key = consent_key(consent)
+    state = client.state(key)
+    if not state.entries[key]:
+        raise UnavailableError("the node has not seen the consent's block yet: try again")
+    return status_text(decode_consent_value(state.entries[key][0][1]), state.header.time_ms)
 
 
 def register(group: typer.Typer) -> None:

@@ -12,9 +12,10 @@ from taxledger.ledger.errors import InputError
 
 if TYPE_CHECKING:
     from taxledger.api.client import Client
+    from taxledger.ledger.members import Member
     from taxledger.nodes.enterprise.wallet import KeptConsent, Wallet
 
-__all__ = ["ConsentOption", "consent_id_of", "find_consent", "member_number", "names_of"]
+__all__ = ["ConsentOption", "consent_id_of", "find_consent", "member_number", "members_of"]
 
 ConsentOption = Annotated[
     str,
@@ -25,13 +26,13 @@ ConsentOption = Annotated[
 _PREFIX_DIGITS_MIN = 6
 
 
-def names_of(client: Client) -> dict[int, str]:
-    """The names of all members by number, from the verified state."""
+def members_of(client: Client) -> dict[int, Member]:
+    """All members by number, from the verified state."""
     from taxledger.ledger.members import decode_member
 
     pairs = client.state(b"\x06").entries[b"\x06"]
     numbers = [(int.from_bytes(key[1:], "big"), value) for key, value in pairs]
-    return {number: decode_member(number, value).name for number, value in numbers}
+    return {number: decode_member(number, value) for number, value in numbers}
 
 
 def member_number(names: Mapping[int, str], text: str) -> int:

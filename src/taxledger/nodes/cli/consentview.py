@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from taxledger.ledger import limits
 from taxledger.ledger.errors import RefusedError
 from taxledger.nodes.cli.consentkeys import ConsentOption, find_consent
 from taxledger.nodes.cli.consentshow import (
@@ -27,7 +26,6 @@ from taxledger.nodes.cli.output import (
     open_home,
     print_json,
     print_table,
-    read_file,
     say,
     write_file,
 )
@@ -38,8 +36,6 @@ if TYPE_CHECKING:
     from taxledger.nodes.enterprise.wallet import KeptConsent, Wallet
 
 __all__ = ["register"]
-
-_ARTEFACT_BYTES_MAX = limits.consent_bytes_max + 1
 
 
 def _kept(wallet: Wallet) -> dict[bytes, KeptConsent]:
@@ -183,7 +179,7 @@ def receipt(
     if output is None:
         print_json(document)
         return
-    write_file(output, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
+    write_file(output, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode(), private=True)
     say(f"{output}: receipt of consent {wanted.hex()} 授权回执")
 
 
@@ -232,9 +228,9 @@ def show(
 
     Example: taxledger consent show acme-bank1.consent
     """
-    from taxledger.ledger.consent import decode_artefact
+    from taxledger.nodes.cli.disclosed import read_artefact
 
-    artefact = decode_artefact(read_file(file, bytes_max=_ARTEFACT_BYTES_MAX))
+    artefact = read_artefact(file)
     if as_json:
         print_json(terms_as_json(artefact))
     else:

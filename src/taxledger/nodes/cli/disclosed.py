@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 from taxledger.ledger import limits
 from taxledger.ledger.errors import InputError, RefusedError
 from taxledger.nodes.cli.consentshow import scope_text
-from taxledger.nodes.cli.output import connect, note, open_home, read_file, say
+from taxledger.nodes.cli.output import check_writable, connect, note, open_home, read_file, say, write_file
 
 if TYPE_CHECKING:
     from taxledger.api.custody import DossierProgress
     from taxledger.ledger.consent import Artefact
     from taxledger.ledger.disclosure import Disclosed
     from taxledger.ledger.query import Query
+    from taxledger.nodes.home import Home
 
 __all__ = [
     "FILE_BYTES_MAX",
@@ -49,7 +50,11 @@ def read_artefact(path: Path) -> Artefact:
     """The artefact in a file. Raises InputError, or VerificationError ``consent_signature_invalid``."""
     from taxledger.ledger.consent import decode_artefact
 
-    return decode_artefact(read_file(path, bytes_max=limits.consent_bytes_max))
+    data = read_file(path, bytes_max=limits.consent_bytes_max)
+    try:
+        return decode_artefact(data)
+    except InputError as error:
+        raise InputError(f"{path}: expected a consent's artefact: {error}\n该文件不是授权文件") from error
 
 
 def question_of(
@@ -85,16 +90,18 @@ def question_of(
 def ask_under_consent(
     home_path: Path, query: Query, artefact: Artefact, output: Path
 ) -> tuple[bytes, Disclosed]:
-    """The file and what it says, verified under the home's policy.
+    """The file and what it says, verified under the home's policy, and written.
 
     The request's name lies beside the output until the file is there: whoever runs the command again after it was
     cut off asks for the same use, which is counted once.
 
     Raises:
         VerificationError: what came back does not verify.
-        RefusedError, UnavailableError: the custodian refused, or can't be reached.
+        RefusedError, UnavailableError: the custodian refused, or can't be reached; the file can't be written.
     """
     home = open_home(home_path)
+    check_writable(output)  # or a use would be spent on nothing
+    _check_recipient(home, artefact)
     pending = output.with_name(f".{output.name}.request")
     key = _request_key(pending, query, artefact)
     bar = _Bar()
@@ -114,8 +121,18 @@ def ask_under_consent(
         now_ms=time.time_ns() // 1_000_000,
         age_ms_max=limits.answer_age_ms_default,
     )
+    # The file first: cut off in between, the command asks for the same use again.
+    write_file(output, data, private=True)
     pending.unlink(missing_ok=True)
     return data, disclosed
+
+
+def _check_recipient(home: Home, artefact: Artefact) -> None:
+    own, recipient = home.config.number, artefact.terms.recipient
+    if own != recipient:
+        raise RefusedError(
+            "consent_recipient_mismatch", f"expected the home of member {recipient}, got that of member {own}"
+        )
 
 
 def _request_key(pending: Path, query: Query, artefact: Artefact) -> str:

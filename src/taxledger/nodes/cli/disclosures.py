@@ -8,10 +8,12 @@ from typing import Annotated
 import typer
 
 from taxledger.api.consentreceipt import instant
+from taxledger.ledger.errors import InputError
 from taxledger.nodes.cli.consentkeys import consent_id_of
 from taxledger.nodes.cli.output import (
     HomeOption,
     JsonOption,
+    check_writable,
     connect,
     open_home,
     print_json,
@@ -67,9 +69,10 @@ def get(
 
     Example: taxledger disclosure get --home net/bank1 --consent 3f68… --use 1 -o acme.disclosure
     """
+    check_writable(output)
     with connect(open_home(home)) as client:
         data = client.load_disclosure(consent_id_of(consent), use)
-    write_file(output, data)
+    write_file(output, data, private=True)
     if as_json:
         print_json({"file": str(output), "bytes": len(data)})
     else:
@@ -92,6 +95,8 @@ def discard(
 
     Example: taxledger disclosure discard --home net/bank1 --consent 3f68… --use 1 --reason "loan repaid"
     """
+    if not reason.strip():
+        raise InputError("expected --reason in words, got an empty text")
     with connect(open_home(home)) as client:
         digest = client.discard_disclosure(consent_id_of(consent), use, reason=reason)
     if as_json:
@@ -103,7 +108,9 @@ def discard(
 
 def register(app: typer.Typer) -> None:
     """Add the commands ``disclosure …``."""
-    group = typer.Typer(no_args_is_help=True, help="What this node keeps of what was disclosed to it.")
+    group = typer.Typer(
+        no_args_is_help=True, help="What this node keeps of what was disclosed to it. 已保存的披露数据"
+    )
     group.command("list")(list_all)
     group.command()(get)
     group.command()(discard)

@@ -48,6 +48,8 @@ def erase(
     opened = open_home(home)
     if not kinds:
         raise InputError("expected at least one --kind")
+    if not reason.strip():
+        raise InputError("expected --reason in words, got an empty text")
     query = Query(
         subject=parse_subject(subject),
         issuer=opened.config.number,

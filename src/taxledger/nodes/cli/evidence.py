@@ -20,6 +20,7 @@ from taxledger.nodes.cli.evidenceshow import print_answer, print_erased, print_t
 from taxledger.nodes.cli.output import (
     HomeOption,
     JsonOption,
+    check_writable,
     connect,
     open_home,
     parse_age,
@@ -164,20 +165,19 @@ def get(
             artefact, subject=subject, kinds=kind, from_period=from_period, to_period=to_period, issuer=issuer
         )
         data, said = disclosed.ask_under_consent(home, query, artefact, output)
-        _write_answer(output, data, said.answer, said, as_json=as_json)
+        _say_answer(output, data, said.answer, said, as_json=as_json)
         return
     if subject is None or not kind or from_period is None or to_period is None:
         raise InputError(
             "expected --consent FILE, or --subject, --kind, --from and --to at the issuer's own home"
         )
+    check_writable(output)
     data, answer = fetch(home, make_query(subject, kind, from_period, to_period, issuer or 1))
-    _write_answer(output, data, answer, None, as_json=as_json)
+    write_file(output, data, private=True)
+    _say_answer(output, data, answer, None, as_json=as_json)
 
 
-def _write_answer(
-    output: Path, data: bytes, answer: Answer, said: Disclosed | None, *, as_json: bool
-) -> None:
-    write_file(output, data)
+def _say_answer(output: Path, data: bytes, answer: Answer, said: Disclosed | None, *, as_json: bool) -> None:
     if as_json:
         print_json({"file": str(output), **_verdict(answer, said)})
         return
@@ -344,7 +344,9 @@ def show(file: FileArgument, as_json: JsonOption = False) -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the commands ``evidence …``."""
-    group = typer.Typer(no_args_is_help=True, help="Get answers with their proof, and verify them offline.")
+    group = typer.Typer(
+        no_args_is_help=True, help="Get answers with their proof, and verify them offline. 查询与核验"
+    )
     for command in (get, verify, show):
         group.command()(command)
     app.add_typer(group, name="evidence")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "HomeOption",
     "JsonOption",
+    "check_writable",
     "connect",
     "missing_package",
     "money",
@@ -133,8 +134,30 @@ def parse_instant(text: str) -> int:
     return int(instant.timestamp() * 1_000)
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Put a file in place as a whole, or not at all. Raises UnavailableError."""
+def check_writable(path: Path) -> None:
+    """Raise UnavailableError where ``write_file`` would: before something is asked for that can be asked for once."""
+    import tempfile
+
+    if path.is_dir():
+        raise UnavailableError(f"{path}: cannot write it: expected a file, got a folder")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise UnavailableError(f"{path}: cannot write it: {error.strerror}") from error
+
+
+def write_file(path: Path, data: bytes, *, private: bool = False) -> None:
+    """Put a file in place as a whole, or not at all; it is on the disk when this returns.
+
+    Args:
+        path: where; a file there is replaced.
+        data: its content.
+        private: it names an enterprise or shows its records, so nobody else on the machine may read it.
+
+    Raises:
+        UnavailableError: the folder can't be written.
+    """
     import os
     import tempfile
 
@@ -143,7 +166,9 @@ def write_file(path: Path, data: bytes) -> None:
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(data)
-            Path(fresh).chmod(0o644)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(fresh).chmod(0o600 if private else 0o644)
             Path(fresh).replace(path)
         except BaseException:
             Path(fresh).unlink(missing_ok=True)

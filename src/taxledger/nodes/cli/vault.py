@@ -91,7 +91,10 @@ def rotate_key(
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Put a new key-encryption key in force; the data keys are wrapped anew, no row is touched."""
+    """Put a new key-encryption key in force; the data keys are wrapped anew, no row is touched.
+
+    Example: taxledger vault rotate-key --home net/tax
+    """
     from taxledger.nodes.sealed import rotation
 
     opened = open_home(home)
@@ -130,7 +133,10 @@ def rotate_key(
 
 
 def rotate_data_key(home: HomeOption, json: JsonOption = False) -> None:
-    """Make new data keys, and seal every row of every store anew with them."""
+    """Make new data keys, and seal every row of every store anew with them.
+
+    Example: taxledger vault rotate-data-key --home net/tax
+    """
     from taxledger.nodes.sealed import rotation
 
     done = rotation.rotate_data_key(open_home(home), store_layouts(), now_ms=_now_ms())
@@ -146,7 +152,10 @@ def rotate_data_key(home: HomeOption, json: JsonOption = False) -> None:
 
 
 def status(home: HomeOption, json: JsonOption = False) -> None:
-    """Which keys there are, what they protect, and when they were rotated. Needs no key."""
+    """Which keys there are, what they protect, and when they were rotated. Needs no key.
+
+    Example: taxledger vault status --home net/tax
+    """
     from taxledger.nodes.sealed import rotation
     from taxledger.nodes.sealed.homekeys import provider_of
 

@@ -207,6 +207,6 @@ def register(app: typer.Typer) -> None:
     for command in (create, show, renew):
         wallet.command()(command)
     app.add_typer(wallet, name="wallet")
-    subject = typer.Typer(no_args_is_help=True, help="Enterprises at their custodian's desk.")
+    subject = typer.Typer(no_args_is_help=True, help="Enterprises at their custodian's desk. 企业公钥登记")
     subject.command("register")(register_key)
     app.add_typer(subject, name="subject")

@@ -186,6 +186,9 @@ class ConsentDesk:
         state = self._replica.certified
         if terms.not_after <= self._now_ms():
             raise RefusedError("consent_terms_invalid", "the consent has expired already")
+        if terms.recipient == self._member:
+            # It has the records; and an erasure would wait for a notice to itself that nobody confirms.
+            raise RefusedError("consent_terms_invalid", "expected another recipient than the custodian")
         own, recipient = member_of(state.view, self._member), member_of(state.view, terms.recipient)
         if recipient is None or not recipient.is_active or recipient.hpke_key is None:
             raise RefusedError("recipient_unknown", f"member {terms.recipient} is no active recipient")
