@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from test_commands import Shell
 
+from taxledger.ledger.errors import UnavailableError
 from taxledger.nodes.cli.consentgrant import parse_predicate
 from taxledger.nodes.cli.disclosed import _request_key, question_of, read_artefact
 from taxledger.nodes.cli.main import main
@@ -308,6 +309,37 @@ def test_handed_in_again_says_what_the_consent_is_now(acme: Acme, shell: Shell, 
     assert f"{consent} is revoked" in said.out
     assert "已撤回" in said.out
     assert "active" not in said.out
+
+
+def test_the_list_says_what_else_the_wallet_holds(
+    acme: Acme, shell: Shell, net: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, one = acme.grant("b1")
+    assert (acme.see("list")["not_listed"], "more in this wallet" in _list_text(acme)) == ([], False)
+    monkeypatch.setattr("taxledger.api.client.Client.grant_consent", _unreachable)
+    where = ("--home", net / "tax", "--wallet", acme.wallet, "--yes", "-o", acme.folder / "x")
+    kind = ("--to", "bank1", "--kind", "vat_invoice", *RANGE)
+    assert "hand-in" in shell("consent", "grant", *where, *kind).err
+    listed = acme.see("list")
+    assert ([each["consent"] for each in listed["consents"]], len(listed["not_listed"])) == ([one], 1)
+    assert "1 more in this wallet" in _list_text(acme)
+    assert "本钱包另有 1 项" in _list_text(acme)
+
+
+def _unreachable(*_arguments: object) -> Any:
+    raise UnavailableError("the network is gone")
+
+
+def _list_text(acme: Acme) -> str:
+    return acme.shell.ok("consent", "list", "--home", acme.net / "bank2", "--wallet", acme.wallet).out
+
+
+def test_a_consent_of_another_ledger_is_not_asked_under(acme: Acme, shell: Shell, net: Path) -> None:
+    file, _ = acme.grant("b1")
+    other = acme.folder / "other"
+    shell.ok("network", "create", other, "--members", "tax,bank1,bank2")
+    said = shell("evidence", "get", "--home", other / "bank1", "--consent", file, "-o", acme.folder / "x")
+    assert (said.status, "consent_chain_mismatch" in said.err, "另一账本" in said.err) == (1, True, True)
 
 
 def test_another_file_than_an_artefact_is_named(acme: Acme, shell: Shell, net: Path) -> None:

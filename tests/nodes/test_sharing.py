@@ -55,6 +55,8 @@ async def settled(nodes: Nodes, subject: Subject) -> list[tuple[int, str, int, i
 async def test_a_bank_reads_under_a_consent_and_verifies(tmp_path: Path) -> None:
     async with running(tmp_path / "net") as nodes:
         subject = await prepared(nodes, tmp_path, 2_500)
+        with pytest.raises(RefusedError, match="expected another recipient than the custodian"):
+            await nodes.grant(subject.artefact(nodes.chain_id, 1))
         artefact = subject.artefact(nodes.chain_id, 2)
         receipt = await nodes.grant(artefact)
         assert receipt.status == "active"

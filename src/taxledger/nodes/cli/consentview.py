@@ -75,13 +75,24 @@ def list_all(
         kept = _kept(held)
     if as_json:
         rows = [_as_json(each, kept.get(each.consent), found) for each in found.consents]
-        print_json({**_basis(found), "consents": rows})
+        print_json({**_basis(found), "consents": rows, "not_listed": list(_not_listed(found, kept))})
         return
     print_table(
         ("consent 授权", "recipient 接收", "status 状态", "uses 次数", "granted 区块", "scope 范围"),
         _consent_rows(found, kept),
     )
     _say_basis(found, len(found.consents))
+    if others := len(_not_listed(found, kept)):
+        say(
+            f"{others} more in this wallet: not handed in, refused, recovered after a loss, or of another ledger"
+        )
+        say(f"本钱包另有 {others} 项不在上述清单中：未提交、未被接受、遗失后找回，或属于另一账本")
+
+
+def _not_listed(found: VerifiedConsents, kept: Iterable[bytes]) -> tuple[bytes, ...]:
+    """Consents of the wallet that the ledger does not have under its secret: complete, and still not all it holds."""
+    listed = [each.consent for each in found.consents]
+    return tuple(each for each in kept if each not in listed)
 
 
 def _consent_rows(found: VerifiedConsents, kept: dict[bytes, KeptConsent]) -> Iterable[tuple[object, ...]]:

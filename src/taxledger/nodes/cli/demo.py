@@ -184,7 +184,7 @@ def _tamper(stage: _Stage, path: Path, query: Query, answer: Answer, recipient: 
     values[at] = int(values[at] or 0) + 100
     after = canonical.encode(values)
     forged = stage.folder / "tampered.disclosure"
-    write_file(forged, data.replace(before, after, 1))
+    write_file(forged, data.replace(before, after, 1), private=True)
     say(f"  one invoice made larger by 1.00 in {forged}")
     try:
         demoshare.verify_file(forged, stage.policy.read_bytes(), query, recipient)

@@ -90,7 +90,7 @@ def give_consent(custodian: Path, recipient: Path, query: Query, folder: Path) -
         artefact = wallet.sign(terms, notice)
         receipt = client.grant_consent(artefact.raw)
     wallet.keep_receipt(receipt)
-    write_file(folder / f"{name}.consent", artefact.raw)
+    write_file(folder / f"{name}.consent", artefact.raw, private=True)
     say(
         f"  {bank.name} may ask {_USES} times within {_DAYS} days, view and not store; what was signed says so:"
     )
@@ -109,7 +109,8 @@ def disclose(recipient: Path, query: Query, sharing: Sharing, path: Path) -> Non
         )
 
     with connect(open_home(recipient)) as client:
-        write_file(path, client.disclosure(query, sharing.artefact.raw, on_progress=tell))
+        data = client.disclosure(query, sharing.artefact.raw, on_progress=tell)
+    write_file(path, data, private=True)
 
 
 def verify_file(path: Path, policy: bytes, query: Query, recipient: int) -> Disclosed:

@@ -128,6 +128,10 @@ def ask_under_consent(
 
 
 def _check_recipient(home: Home, artefact: Artefact) -> None:
+    from taxledger.ledger.genesis import chain_id
+
+    if artefact.terms.chain_id != chain_id(home.genesis()):
+        raise RefusedError("consent_chain_mismatch", "the consent is for another ledger than this home's")
     own, recipient = home.config.number, artefact.terms.recipient
     if own != recipient:
         raise RefusedError(
