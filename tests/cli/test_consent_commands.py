@@ -342,6 +342,36 @@ def test_a_consent_of_another_ledger_is_not_asked_under(acme: Acme, shell: Shell
     assert (said.status, "consent_chain_mismatch" in said.err, "另一账本" in said.err) == (1, True, True)
 
 
+def test_a_custodian_that_lost_its_artefacts_gets_them_back(acme: Acme, shell: Shell, net: Path) -> None:
+    file, consent = acme.grant("b1")
+    lose_custody(net)
+    assert "consent_unknown" in acme.get(file).err
+    shell.ok("subject", "register", "--home", net / "tax", "--wallet", acme.wallet)
+    again = (
+        "--home",
+        net / "tax",
+        "--wallet",
+        acme.wallet,
+        "--consent",
+        consent,
+        "-o",
+        acme.folder / "again",
+    )
+    said = shell.ok("consent", "hand-in", *again).out
+    assert f"{consent} was on the ledger already, and is active" in said
+    assert "当前有效" in said
+    assert (acme.folder / "again").read_bytes() == file.read_bytes()
+    assert acme.get(file).status == 0
+
+
+def lose_custody(net: Path) -> None:
+    """The custodian's store of artefacts is gone, and a new one made."""
+    assert main(["network", "stop", str(net), "--member", "tax"]) == 0
+    for path in (net / "tax").glob("custody.sqlite*"):
+        path.unlink()
+    assert main(["network", "start", str(net)]) == 0
+
+
 def test_another_file_than_an_artefact_is_named(acme: Acme, shell: Shell, net: Path) -> None:
     other = acme.folder / "rows.csv"
     other.write_text("a,b\n")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from taxledger.ledger import limits
-from taxledger.ledger.errors import InputError, UnavailableError
+from taxledger.ledger.errors import InputError, RefusedError, UnavailableError
 from taxledger.nodes.cli.consentcheck import check_grant
 from taxledger.nodes.cli.consentkeys import ConsentOption, find_consent, member_number, members_of
 from taxledger.nodes.cli.consentshow import receipt_as_json, say_receipt, status_text
@@ -337,13 +337,34 @@ def hand_in(
     """
     check_writable(output)
     with opened(wallet, passphrase_file) as held, connect(open_home(home)) as client:
-        _, kept = find_consent(held, consent)
-        receipt = client.grant_consent(kept.artefact.raw)
-        held.keep_receipt(receipt)
-        status = _status_now(client, receipt.consent)
+        wanted, kept = find_consent(held, consent)
+        receipt: ConsentReceipt | None = None
+        try:
+            receipt = client.grant_consent(kept.artefact.raw)
+            held.keep_receipt(receipt)
+        except RefusedError as error:
+            if error.code != "consent_exists":
+                raise
+            # A custodian that had lost the artefact has it back, which is what was wanted; only its grant is old.
+        status = _status_now(client, wanted)
     write_file(output, kept.artefact.raw, private=True)
+    if receipt is None:
+        _print_back(wanted, status, output, as_json=as_json)
+        return
     # The receipt is of the grant, which may be long ago: what came of it since must not read as "active".
     _print_granted(kept.artefact, replace(receipt, status=status), output, as_json=as_json)
+
+
+def _print_back(consent: bytes, status: str, output: Path, *, as_json: bool) -> None:
+    from taxledger.nodes.enterprise.wording import CONSENT_STATUSES_ZH
+
+    if as_json:
+        print_json({"file": str(output), "consent": consent, "status": status})
+        return
+    say(
+        f"consent {consent.hex()} was on the ledger already, and is {status}; its custodian has the artefact again"
+    )
+    say(f"授权 {consent.hex()} 此前已登记，当前{CONSENT_STATUSES_ZH[status]}；保管机构已重新收到授权文件")
 
 
 def _status_now(client: Client, consent: bytes) -> str:
