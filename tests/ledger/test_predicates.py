@@ -39,6 +39,7 @@ class Record:
     month: int
     status: Status
     fields: dict[str, Any] | None
+    closed: tuple[str, ...] = ()
 
 
 def invoice(**changes: Any) -> Record:
@@ -263,7 +264,8 @@ def test_an_as_of_date_is_a_date(as_of: str) -> None:
 def test_a_record_can_be_computed_again() -> None:
     fields = {
         "name": "net_sales_at_least", "amount": 10_000, "formula": "vat_invoice.net_sales_12m",
-        "formula_version": 1, "as_of": "2019-12-31",
+        "formula_version": 1, "as_of": "2019-12-31", "currency": "CNY", "input_kind": INVOICE,
+        "input_from": "2019-01", "input_to": "2019-12",
     }  # fmt: skip
     inputs = Inputs(records=(invoice(),), through="2019-12-31", keyed_years=YEARS)
     assert evaluate_again(fields, inputs)
@@ -271,3 +273,27 @@ def test_a_record_can_be_computed_again() -> None:
     for wrong in ({"formula_version": 2}, {"formula": "other"}, {"name": "no_open_arrears"}):
         with pytest.raises(FormatError, match="formula that is known here"):
             evaluate_again({**fields, **wrong}, inputs)
+    for other in ({"currency": "USD"}, {"currency": None}, {"input_kind": 4}, {"input_from": "2019-12"}):
+        with pytest.raises(FormatError, match="as its formula has it"):
+            evaluate_again({**fields, **other}, inputs)
+
+
+@pytest.mark.parametrize(
+    ("predicate", "argument", "record", "name"),
+    [
+        ("no_open_arrears", None, arrears_of({"category": "arrears", "opened": "2019-06-05", "closed": "2019-07-05",
+         "status": "valid"}), "closed"),
+        ("grade_at_least", "B", rating_of({"year": 2019, "grade": "A", "status": "valid"}), "year"),
+        ("net_sales_at_least", 1, invoice(), "net"),
+    ],
+)  # fmt: skip
+def test_a_field_that_is_not_shown_gives_no_result_rather_than_no(
+    predicate: str, argument: Argument, record: Record, name: str
+) -> None:
+    assert ask(predicate, argument, [record], "2019-12-31")
+    shown = {key: value for key, value in (record.fields or {}).items() if key != name}
+    hidden = replace(record, fields=shown, closed=(name, "memo"))
+    with pytest.raises(RefusedError) as refused:
+        ask(predicate, argument, [hidden], "2019-12-31")
+    assert refused.value.code == "inputs_incomplete"
+    assert ask(predicate, argument, [replace(record, closed=("memo",))], "2019-12-31")

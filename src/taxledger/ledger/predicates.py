@@ -4,8 +4,8 @@ A formula sees records as a verified answer or the custodian's vault gives them,
 issuer has attested. Same inputs, same result, on every machine: integers, no clock.
 
 Invariant: a formula answers yes or no only about inputs that are complete. Where the issuer has not attested
-through the as-of date, has no tag key of a year that matters, has erased a record of the range, or a record lacks a
-field that is needed, there is no result (``inputs_incomplete``): never "no".
+through the as-of date, has no tag key of a year that matters, has erased a record of the range, or a record lacks or
+does not show a field that is needed, there is no result (``inputs_incomplete``): never "no".
 """
 
 from __future__ import annotations
@@ -75,6 +75,10 @@ class InputRecord(Protocol):
     def fields(self) -> Mapping[str, Value] | None:
         """The fields that are present, by name; None for an erased record."""
 
+    @property
+    def closed(self) -> Sequence[str]:
+        """Names of the fields that are not shown: they are not among ``fields``, and need not be absent."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
@@ -101,6 +105,7 @@ class Formula:
         kind: of the records that it reads.
         takes: whether an argument fits.
         range: as-of date -> first and last month (``YYYY-MM``) of the records it reads.
+        reads: names of the fields it looks at.
         holds: (argument, as-of date, fields of the records that count, keyed years) -> the answer.
     """
 
@@ -110,6 +115,7 @@ class Formula:
     kind: int
     takes: Callable[[Argument], bool]
     range: Callable[[str], tuple[str, str]]
+    reads: frozenset[str]
     holds: Callable[[Argument, str, Sequence[Fields], frozenset[int]], bool]
 
 
@@ -222,6 +228,7 @@ FORMULAS: tuple[Formula, ...] = (
         kind=KINDS["tax_credit_rating"],
         takes=lambda argument: argument in GRADES,
         range=_rating_years,
+        reads=frozenset(("year", "grade")),
         holds=_grade_holds,
     ),
     Formula(
@@ -231,6 +238,7 @@ FORMULAS: tuple[Formula, ...] = (
         kind=KINDS["vat_invoice"],
         takes=lambda argument: type(argument) is int and abs(argument) <= limits.integer_max,
         range=_last_months(SALES_MONTHS),
+        reads=frozenset(("direction", "date", "currency", "net")),
         holds=_sales_hold,
     ),
     Formula(
@@ -240,6 +248,7 @@ FORMULAS: tuple[Formula, ...] = (
         kind=KINDS["tax_arrears"],
         takes=lambda argument: argument is None,
         range=_last_months(ARREARS_MONTHS),
+        reads=frozenset(("category", "opened", "closed")),
         holds=_arrears_hold,
     ),
 )
@@ -310,6 +319,8 @@ def evaluate(formula: Formula, argument: Argument, as_of: str, inputs: Inputs) -
         fields = each.fields
         if each.status not in _COUNTING or fields is None:
             _incomplete(f"a record of the range is {each.status.name.lower()}")
+        if not formula.reads.isdisjoint(each.closed):
+            _incomplete("a record of the range does not show a field that is needed")
         counting.append(fields)
     return formula.holds(argument, as_of, counting, inputs.keyed_years)
 
@@ -318,12 +329,24 @@ def evaluate_again(fields: Mapping[str, Value], inputs: Inputs) -> bool:
     """What a predicate record (its fields by name) should say, from the records it was computed from.
 
     Raises:
-        FormatError: not a predicate record, or of a formula that is not known here.
+        FormatError: not a predicate record, of a formula that is not known here, or it says another currency or
+            other inputs than the formula has.
         RefusedError: as ``evaluate``.
     """
     named = (fields.get("name"), fields.get("formula"), fields.get("formula_version"))
     for each in FORMULAS:
         if named == (each.predicate, each.id, each.version):
-            argument = fields["amount"] if "amount" in fields else fields.get("argument")
-            return evaluate(each, argument, str(fields.get("as_of")), inputs)
+            argument, as_of = fields.get("amount", fields.get("argument")), str(fields.get("as_of"))
+            query = input_query(each, "any:one", 1, as_of)
+            # Who reads "1,000,000 USD" has learned nothing from a formula that compares CNY.
+            expected = {
+                "currency": CURRENCY if "amount" in fields else None,
+                "input_kind": each.kind,
+                "input_from": query.from_period,
+                "input_to": query.to_period,
+            }
+            for name, value in expected.items():
+                if fields.get(name) != value:
+                    raise FormatError(f"expected {name} of a predicate record as its formula has it")
+            return evaluate(each, argument, as_of, inputs)
     raise FormatError("expected a predicate record of a formula that is known here")

@@ -53,6 +53,8 @@ class _Record:
     month: int
     status: Status
     fields: Mapping[str, Value] | None
+    closed: tuple[str, ...] = ()
+    """The vault shows all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
