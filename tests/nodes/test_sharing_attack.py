@@ -44,6 +44,35 @@ async def test_a_copied_holder_ends_no_consent_of_another_subject(tmp_path: Path
         assert sorted(each.status for each in said) == ["active", "superseded"]
 
 
+async def test_a_copied_holder_is_refused_where_its_owner_is_known(tmp_path: Path) -> None:
+    async with running(tmp_path / "net") as nodes:
+        victim, thief = Subject("cumcm:E1"), Subject("cumcm:E2")
+        await nodes.register(victim)
+        await nodes.register(thief)
+        theirs = victim.artefact(nodes.chain_id, 2)
+        await nodes.grant(theirs)
+        with pytest.raises(RefusedError, match="another subject's"):
+            await nodes.grant(thief.artefact(nodes.chain_id, 2, holder=theirs.terms.holder))
+        assert not await nodes.desk.consents(thief.name)
+        await nodes.grant(victim.artefact(nodes.chain_id, 2))
+        await nodes.grant(thief.artefact(nodes.chain_id, 2))
+
+
+async def test_who_copied_a_holder_from_another_custodian_keeps_its_owner_not_out(tmp_path: Path) -> None:
+    async with running(tmp_path / "net") as nodes:
+        victim, thief = Subject("cumcm:E1"), Subject("cumcm:E2")
+        await nodes.register(victim)
+        await nodes.register(thief)
+        theirs = victim.artefact(nodes.chain_id, 2)
+        await nodes.grant(theirs)
+        book = nodes.desk._book
+        known = book.subject_hash
+        # As if that first consent were another custodian's: on the ledger, and in no book here.
+        book.subject_hash = lambda consent: None if consent == theirs.id(1) else known(consent)
+        await nodes.grant(thief.artefact(nodes.chain_id, 2, holder=theirs.terms.holder))
+        await nodes.grant(victim.artefact(nodes.chain_id, 2))
+
+
 async def test_a_clock_set_back_hands_out_nothing(tmp_path: Path) -> None:
     async with running(tmp_path / "net") as nodes:
         subject = await prepared(nodes, tmp_path)

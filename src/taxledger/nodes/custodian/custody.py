@@ -207,6 +207,11 @@ class CustodyBook:
         row = self._database.one("SELECT sealed FROM consents WHERE consent = ?", (consent,))
         return None if row is None else self._store.open(b"consents", consent, 1, row[0])
 
+    def subject_hash(self, consent: bytes) -> bytes | None:
+        """``subject_of`` whose consent it is; None where it is not known here."""
+        row = self._database.one("SELECT subject FROM consents WHERE consent = ?", (consent,))
+        return None if row is None else row[0]
+
     def add_consent(self, consent: bytes, subject: str, artefact: bytes, signed: Signed) -> None:
         """Artefact and signed grant in one commit; nothing is submitted before."""
         with self._store.write() as connection:

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Protocol, TypeVar
 
 from taxledger.api.custody import ConsentEntry, ConsentReceipt, ErasureReceipt, UseEntry
-from taxledger.ledger import statekeys
+from taxledger.ledger import canonical, statekeys
 from taxledger.ledger.consent import PREDICATE_KIND, Artefact, ConsentTerms, decode_artefact
 from taxledger.ledger.consentoperations import ConsentChange, ConsentGrant, ConsentOperation, ConsentRevoke
 from taxledger.ledger.consentstate import consent_of, decode_use_value
@@ -48,6 +48,7 @@ __all__ = ["ConsentDesk"]
 T = TypeVar("T")
 
 _TEXT_BYTES_MAX = 512
+_CONSENT_BYTES = 16
 _WAIT_S = 30.0
 
 
@@ -152,6 +153,7 @@ class ConsentDesk:
             if await asyncio.to_thread(self._book.artefact, consent) is None:
                 await self._check_key(terms.subject, artefact.public_key)
                 self._check_terms(terms)
+                await asyncio.to_thread(self._check_holder, terms)
                 if part.former is not None:
                     await self._check_former(terms, part.former)
                 operation = ConsentGrant(
@@ -167,6 +169,24 @@ class ConsentDesk:
                 await asyncio.to_thread(self._book.add_consent, consent, terms.subject, artefact.raw, signed)
         await self._bring(self._book.transactions.bring(grant_place(consent)))
         return consent
+
+    def _check_holder(self, terms: ConsentTerms) -> None:
+        """Holders are public: who copies one would put its own consent on another subject's list.
+
+        Who was first under a holder is its owner, for nobody can copy it before. Only where that one is known here
+        is a grant refused: else a copier, once in, would keep the owner out.
+        """
+        state = self._replica.certified
+        heights = {
+            key[-_CONSENT_BYTES:]: canonical.decode(value)[0]
+            for key, value in state.view.scan(statekeys.holder_key(terms.holder))
+        }
+        first = min(heights.values(), default=0)
+        owners = {
+            self._book.subject_hash(consent) for consent, height in heights.items() if height == first
+        } - {None}
+        if owners and self._book.subject_of(terms.subject) not in owners:
+            raise RefusedError("consent_terms_invalid", "the holder is another subject's")
 
     async def _check_former(self, terms: ConsentTerms, former: bytes) -> None:
         """A consent ends by another of its own subject only. Validators compare holders, and these are public: who
