@@ -233,6 +233,7 @@ def test_wrong_input_is_said(acme: Acme, shell: Shell, net: Path, monkeypatch: p
         ("consent", "pause", *where, "--consent", "zz"),
         ("subject", "register", "--home", net / "tax"),
         ("subject", "register", "--home", net / "tax", "--subject", acme.subject, "--key", "zz"),
+        ("subject", "register", "--home", net / "tax", "--subject", "cumcm:E9", "--key", "00" * 32),
         ("evidence", "get", "--home", net / "bank1", *out[:2]),
         ("wallet", "show", acme.folder / "none"),
         ("wallet", "create", acme.wallet, "--subject", acme.subject),

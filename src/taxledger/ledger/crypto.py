@@ -22,6 +22,7 @@ __all__ = [
     "Signer",
     "TagSigner",
     "check_public_key",
+    "check_subject_key",
     "check_tag_modulus",
     "verify_signature",
     "verify_tag_signature",
@@ -64,6 +65,32 @@ def check_public_key(public_key: bytes) -> None:
         _public_key(public_key)
     except ValueError as error:
         raise FormatError(f"not an Ed25519 public key: {error}") from error
+
+
+_SMALL_ORDER = frozenset(
+    bytes.fromhex(each)
+    for each in (
+        "00" * 32,
+        "01" + "00" * 31,
+        "ec" + "ff" * 30 + "7f",
+        "ed" + "ff" * 30 + "7f",
+        "ee" + "ff" * 30 + "7f",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+    )
+)
+"""The points of order 1, 2, 4 and 8, with the sign bit clear: under these anybody can sign."""
+
+
+def check_subject_key(public_key: bytes) -> None:
+    """As ``check_public_key``, and that not everybody can sign under it: a stranger brings this key.
+
+    Raises:
+        FormatError: 32 other bytes, or a point of small order.
+    """
+    check_public_key(public_key)
+    if public_key[:31] + bytes([public_key[31] & 0x7F]) in _SMALL_ORDER:
+        raise FormatError("expected an Ed25519 public key of full order, got one that anybody can sign under")
 
 
 def verify_signature(public_key: bytes, signature: bytes, message: bytes) -> None:

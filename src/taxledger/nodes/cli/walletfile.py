@@ -189,7 +189,7 @@ def register_key(
 
 
 def _public_key(text: str) -> bytes:
-    from taxledger.ledger.crypto import check_public_key
+    from taxledger.ledger.crypto import check_subject_key
 
     try:
         key = bytes.fromhex(text)
@@ -197,7 +197,7 @@ def _public_key(text: str) -> bytes:
         key = b""
     if len(key) != 32:
         raise InputError("expected --key as 64 hex digits")
-    check_public_key(key)
+    check_subject_key(key)
     return key
 
 

@@ -18,7 +18,7 @@ from taxledger.ledger import canonical, statekeys
 from taxledger.ledger.consent import PREDICATE_KIND, Artefact, ConsentTerms, decode_artefact
 from taxledger.ledger.consentoperations import ConsentChange, ConsentGrant, ConsentOperation, ConsentRevoke
 from taxledger.ledger.consentstate import consent_of, decode_use_value
-from taxledger.ledger.crypto import check_public_key
+from taxledger.ledger.crypto import check_subject_key
 from taxledger.ledger.errors import RefusedError, UnavailableError, VerificationError
 from taxledger.ledger.instruction import ConsentOrder, Instruction, decode_instruction
 from taxledger.ledger.members import member_of
@@ -103,7 +103,7 @@ class ConsentDesk:
     ) -> int:
         """See ``api.custody.Custody``."""
         check_subject(subject)
-        check_public_key(public_key)
+        check_subject_key(public_key)
         text(authentication, _TEXT_BYTES_MAX, "how the person was authenticated")
         if reason is not None:
             text(reason, _TEXT_BYTES_MAX, "a reason")
