@@ -87,6 +87,22 @@ async def test_a_clock_set_back_hands_out_nothing(tmp_path: Path) -> None:
         assert nodes.verify("bank1", data, ask()).answer.records
 
 
+async def test_a_clock_set_back_keeps_nothing_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(tmp_path / "net") as nodes:
+        subject = Subject("cumcm:E1")
+        await nodes.register(subject)
+        await nodes.grant(subject.artefact(nodes.chain_id, 2))  # so that there is a block
+        node = nodes.nodes["bank1"]
+        sharing: Any = node.sharing
+        async with asyncio.timeout(30):
+            while not (certified := node.replica.certified.cosigned_time_ms):
+                await node.replica.news(1)
+        with monkeypatch.context() as patched:
+            patched.setattr(time, "time_ns", lambda: 0)
+            assert sharing._sweeper._now_ms() >= certified
+            assert sharing.recipient._now_ms() >= certified
+
+
 async def test_the_last_instruction_is_the_last_on_the_ledger(tmp_path: Path) -> None:
     async with running(tmp_path / "net") as nodes:
         subject = Subject("cumcm:E1")

@@ -359,3 +359,14 @@ def test_the_notice_says_in_both_languages_what_is_agreed(tmp_path: Path) -> Non
 
 def test_every_kind_has_a_chinese_name() -> None:
     assert set(KINDS_ZH) == set(KINDS)
+
+
+def test_an_error_shows_neither_passphrase_nor_key(tmp_path: Path) -> None:
+    path = tmp_path / "acme.wallet"
+    with pytest.raises(InputError) as refused:  # an environment gives bytes that are not UTF-8 like this
+        create_wallet(path, SUBJECT, passphrase="correct horse \udcff")
+    assert refused.value.__cause__ is None
+    assert refused.value.__suppress_context__
+    assert not path.exists()
+    wallet = create_wallet(path, SUBJECT)
+    assert repr(wallet._content.private) not in repr(wallet._content)

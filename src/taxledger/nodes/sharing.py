@@ -175,6 +175,7 @@ class Sharing:
             member=number,
             submit=own.submit,
             state_value=lambda key: replica.certified.view.get(key),
+            now_ms=partial(_now_ms, replica),
             interval_s=sweep_s,
         )
         self.recipient = Recipient(
@@ -185,6 +186,7 @@ class Sharing:
             own=own,
             kept=self._received,
             discard=self._sweeper.discard,
+            now_ms=partial(_now_ms, replica),
         )
 
     @property
@@ -210,6 +212,13 @@ class Sharing:
             await asyncio.to_thread(self.custody.eraser.close)
             await asyncio.to_thread(self.custody.book.close_store)
         await asyncio.to_thread(self._received.close)
+
+
+def _now_ms(replica: Replica) -> int:
+    """Milliseconds since 1970; not before the validators' certified time, so that a clock that was set back keeps
+    nothing beyond its retention. Of q co-signatures the oldest: no lying validator can bring an end forward.
+    """
+    return max(time.time_ns() // 1_000_000, replica.certified.cosigned_time_ms or 0)
 
 
 async def _tell(peers: Mapping[int, PeerClient], member: int, message: list[object]) -> bytes:

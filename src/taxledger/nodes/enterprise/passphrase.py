@@ -21,7 +21,12 @@ _SALT_BYTES, _NONCE_BYTES = 16, 12
 
 
 def _key(passphrase: str, salt: bytes, n: int, r: int, p: int) -> bytes:
-    return Scrypt(salt=salt, length=32, n=n, r=r, p=p).derive(passphrase.encode())
+    try:
+        secret = passphrase.encode()
+    except UnicodeEncodeError:
+        # Not the error itself: it holds the passphrase.
+        raise InputError("expected a passphrase in UTF-8") from None
+    return Scrypt(salt=salt, length=32, n=n, r=r, p=p).derive(secret)
 
 
 def seal(passphrase: str, content: bytes, associated: bytes) -> dict[str, Any]:

@@ -66,7 +66,7 @@ class _Content:
     public_key: bytes
     former_keys: list[bytes]
     sealed: dict[str, Any] | None
-    private: bytes | None
+    private: bytes | None = field(repr=False)
     """Key and secret, 64 bytes; None while they are sealed."""
     consents: list[KeptConsent]
 
