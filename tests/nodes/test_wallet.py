@@ -370,3 +370,12 @@ def test_an_error_shows_neither_passphrase_nor_key(tmp_path: Path) -> None:
     assert not path.exists()
     wallet = create_wallet(path, SUBJECT)
     assert repr(wallet._content.private) not in repr(wallet._content)
+
+
+def test_predicates_are_signed_in_the_order_that_readers_want(tmp_path: Path) -> None:
+    wallet = create_wallet(tmp_path / "acme.wallet", SUBJECT)
+    asked = [
+        PredicateTerms(name="net_sales_at_least", argument=amount) for amount in (1_000, 999, 70_000, -5)
+    ]
+    terms = sign(wallet, mode="proof_only", details=[], predicates=asked).terms
+    assert set(terms.predicates) == set(asked)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from taxledger.ledger import canonical
 from taxledger.ledger.consent import (
     MODES,
     ONWARD,
@@ -102,7 +103,9 @@ def make_terms(
         notice_digest=bytes(32),
         language=wish.language,
         details=tuple(sorted(wish.details, key=lambda each: (each.kind, each.from_period))),
-        predicates=tuple(sorted(wish.predicates, key=lambda each: (each.name, repr(each.argument)))),
+        predicates=tuple(
+            sorted(wish.predicates, key=lambda each: (each.name, canonical.encode(each.argument)))
+        ),
         may_pledge=wish.may_pledge,
         mode=wish.mode,
         frequency="once" if wish.max_uses == 1 else "periodic",
