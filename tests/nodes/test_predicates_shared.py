@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from custodykit import row, use_stored_keys, write_cumcm
 from sharingkit import Nodes, Subject, running
 
 from taxledger.ledger.consent import Artefact, PredicateTerms
-from taxledger.ledger.errors import RefusedError
+from taxledger.ledger.errors import RefusedError, UnavailableError
 from taxledger.ledger.query import Query
 from taxledger.ledger.records import Status
 from taxledger.nodes.custodian.predicatekeeper import as_of_date
@@ -88,6 +90,34 @@ async def test_a_bank_gets_answers_that_follow_the_records(tmp_path: Path) -> No
             (Status.SUPERSEDED, 120_000, True),
             (Status.SUPERSEDED, 120_001, False),
         ]
+
+
+async def test_an_answer_of_an_earlier_date_is_not_handed_out_stale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has looked at the change yet when the bank asks for both months."""
+    async with running(tmp_path / "net") as nodes:
+        rows = [row(1, date="2025/3/3"), row(2, date="2024/12/3")]
+        await nodes.attest(write_cumcm(tmp_path / "a.csv", rows), through="2025-12-31")
+        subject = Subject("cumcm:E1")
+        await nodes.register(subject)
+        artefact = proof_only(subject, nodes, PredicateTerms(name="net_sales_at_least", argument=1))
+        await nodes.grant(artefact)
+        await nodes.ask("bank1", ask("2025-11"), artefact)
+        custody = nodes.nodes["tax"].sharing.custody
+        assert custody is not None
+        monkeypatch.setattr(custody.predicates, "_watch", lambda _blocks, _height: 0.0)
+        await nodes.attest(write_cumcm(tmp_path / "b.csv", [row(1, date="2025/3/3", status="作废发票")]))
+        both = replace(ask(), from_period="2025-11")
+        async with asyncio.timeout(30):
+            while True:
+                try:
+                    data, _ = await nodes.ask("bank1", both, artefact)
+                    break
+                except UnavailableError:
+                    await nodes.nodes["tax"].replica.news(1)
+        shown = [(each.period, each.status) for each in nodes.verify("bank1", data, both).answer.records]
+        assert shown == [("2025-11", Status.SUPERSEDED), ("2025-12", Status.VALID)]
 
 
 async def test_a_node_that_was_down_supersedes_when_it_is_back(

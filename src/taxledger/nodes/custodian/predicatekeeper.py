@@ -87,25 +87,35 @@ class PredicateKeeper:
             RefusedError, UnavailableError: see ``answer_predicates``.
         """
         loop = asyncio.get_running_loop()
-        height = await loop.run_in_executor(self._executor, self._answer, artefact, as_of_date(query))
+        height = await loop.run_in_executor(self._executor, self._answer, artefact, query)
         state = self._replica.certified
         if state.height < height:
             raise UnavailableError("what was certified just now is not seen here yet: try again")
         return state
 
-    def _answer(self, artefact: Artefact, as_of: str) -> int:
+    def _answer(self, artefact: Artefact, query: Query) -> int:
         vault = self._opened()
         if vault is None:
             raise UnavailableError("this member has attested nothing yet: it has no vault")
+        if query.from_period != query.to_period:
+            self._catch_up(vault)
         answers = answer_predicates(
             vault,
             self._signer,
             self._gate,
             certified=lambda: CertifiedFacts.of(self._replica.certified),
             artefact=artefact,
-            as_of=as_of,
+            as_of=as_of_date(query),
         )
         return max((each.attested_height for each in answers), default=0)
+
+    def _catch_up(self, vault: Vault) -> None:
+        """A question over several months shows answers as of earlier dates too, which nobody computes again now: every
+        change so far has to be acted upon first.
+        """
+        state = self._replica.certified
+        if watch_blocks(vault, self._signer, self._gate, state.chain, state.height):
+            raise UnavailableError("answers as of earlier dates were superseded just now: try again")
 
     async def run(self) -> None:
         """Watches each certified block, until it is cancelled."""
