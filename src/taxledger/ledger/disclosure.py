@@ -266,7 +266,7 @@ def verify_disclosure(
         policy: whom to trust; never from the node that gave the file.
         query: what was asked.
         recipient: number of the member that asked.
-        now_ms, age_ms_max, engine, height_min: as of ``verify_evidence``, for both checkpoints.
+        now_ms, age_ms_max, engine: as of ``verify_evidence``, for both checkpoints; height_min: for the evidence.
 
     Raises:
         VerificationError: with the code of what is wrong, of §10's table or §13's.
