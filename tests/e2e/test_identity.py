@@ -151,6 +151,7 @@ def test_certificates_are_renewed_at_the_start_while_running_and_by_hand(
         net.close()
 
 
+@pytest.mark.slow
 def test_a_node_whose_certificate_expired_is_refused_by_all_others(tmp_path: Path) -> None:
     net = RealNetwork(tmp_path / "net")
     try:
@@ -261,7 +262,7 @@ def test_a_follower_that_missed_the_sequencers_change_of_authority_comes_back(
 
 
 @pytest.mark.parametrize(
-    "key", [*(pytest.param(each, marks=pytest.mark.slow) for each in ("transaction", "hpke")), "tls"]
+    "key", [pytest.param(each, marks=pytest.mark.slow) for each in ("transaction", "hpke", "tls")]
 )
 def test_a_node_killed_around_its_rotation_goes_on_with_the_key_in_force(
     net: RealNetwork, shell: Shell, key: str

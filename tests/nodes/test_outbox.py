@@ -205,7 +205,7 @@ def stopping_write(at: int, *, after: bool) -> Any:
     return write
 
 
-@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("after", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize("batch_records", [1_000, pytest.param(10, marks=pytest.mark.slow)])
 def test_a_stop_at_every_commit(
     custody: Custody, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: bool, batch_records: int

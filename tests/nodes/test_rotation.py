@@ -244,7 +244,9 @@ else:
 """
 
 
-@pytest.mark.parametrize("what", ["rows", "years", "data"])
+@pytest.mark.parametrize(
+    "what", [*(pytest.param(each, marks=pytest.mark.slow) for each in ("rows", "years")), "data"]
+)
 def test_kill_9_at_each_step(custody: Custody, what: str) -> None:
     """Real processes. After each death everything opens, without any repair; the next call finishes."""
     home = Home(custody.folder)
