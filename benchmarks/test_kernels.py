@@ -9,12 +9,12 @@ import pytest
 
 from benchmarks.bench_statemap import BATCH_KEYS, Bench
 from taxledger.ledger import canonical
+from taxledger.ledger.builtin import BUILTIN
 from taxledger.ledger.crypto import Signer
 from taxledger.ledger.merkle import EMPTY
 from taxledger.ledger.operations import AttestGroup, decode_operation, encode_attest
 from taxledger.ledger.packedrows import RowPacker
 from taxledger.ledger.records import commit
-from taxledger.ledger.schemas import BUILTIN
 from taxledger.ledger.statekeys import record_key
 from taxledger.ledger.statemap import verify_prefixes
 from taxledger.ledger.store import MemoryStore

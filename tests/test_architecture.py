@@ -2,6 +2,7 @@
 
 ledger   →  standard library (no clock, sockets, randomness), each third-party library in one file
 nodes    →  ledger, api.reader, api.custody (Protocols)     api → ledger     api/client: needs no FastAPI
+lending  →  ledger, api.client
 nodes/cli, and the entry point of the node process, are composition roots: they alone import everything
 """
 
@@ -29,6 +30,11 @@ LAYERS: list[tuple[str, tuple[str, ...]]] = [
         ("taxledger.ledger", "taxledger.nodes", "taxledger.api.reader", "taxledger.api.custody"),
     ),
     ("taxledger.api", ("taxledger.ledger", "taxledger.api")),
+    # A user of the client, and nothing more.
+    (
+        "taxledger.lending",
+        ("taxledger.ledger", "taxledger.lending", "taxledger.api.client", "taxledger.api.events"),
+    ),
     ("taxledger", ()),
 ]
 

@@ -39,6 +39,7 @@ from world import (
 )
 
 from taxledger.ledger import canonical, checkpoint, limits, merkle, schemas, verify
+from taxledger.ledger.builtin import BUILTIN
 from taxledger.ledger.errors import (
     EncodingError,
     FormatError,
@@ -184,7 +185,7 @@ def wide() -> World:
         fingerprint=None,
         period=("quarter", "day"),
     )
-    known = {**{(each.kind, each.number): each for each in schemas.BUILTIN}, (99, 1): quarterly}
+    known = {**{(each.kind, each.number): each for each in BUILTIN}, (99, 1): quarterly}
     statuses = list(Status)
     specs = [
         *SMALL,

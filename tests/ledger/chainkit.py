@@ -13,6 +13,7 @@ from functools import cache
 
 from taxledger.ledger import canonical, hashing
 from taxledger.ledger.archive import ArchiveBlock, write_archive
+from taxledger.ledger.builtin import BUILTIN
 from taxledger.ledger.checkpoint import (
     Checkpoint,
     CoSignature,
@@ -29,7 +30,7 @@ from taxledger.ledger.members import Member
 from taxledger.ledger.operations import AttestGroup, encode_attest, encode_tag_key
 from taxledger.ledger.policy import Policy, decode_policy, encode_policy
 from taxledger.ledger.rules import Result, decode_result
-from taxledger.ledger.schemas import BUILTIN, encode_schema
+from taxledger.ledger.schemas import encode_schema
 from taxledger.ledger.statemap import MapView
 from taxledger.ledger.store import MemoryStore
 from taxledger.ledger.tagkeys import prove_tag_key

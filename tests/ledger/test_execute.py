@@ -31,6 +31,7 @@ from chainkit import (
 )
 
 from taxledger.ledger import canonical, hashing, limits, statekeys
+from taxledger.ledger.builtin import BUILTIN
 from taxledger.ledger.errors import FormatError, InputError, RefusedError
 from taxledger.ledger.execute import check_transaction, genesis_tip, next_validators
 from taxledger.ledger.governance import (
@@ -44,7 +45,7 @@ from taxledger.ledger.header import decode_header
 from taxledger.ledger.members import member_of, validators_hash_of, validators_of
 from taxledger.ledger.merkle import frontier_at, prove_inclusion, root_of, verify_inclusion
 from taxledger.ledger.operations import encode_approve, encode_attest, encode_propose
-from taxledger.ledger.schemas import BUILTIN, encode_schema
+from taxledger.ledger.schemas import encode_schema
 from taxledger.ledger.statemap import MapView
 from taxledger.ledger.store import MemoryStore
 

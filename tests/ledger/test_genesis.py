@@ -8,6 +8,7 @@ import pytest
 from chainkit import client, make_genesis, validator
 
 from taxledger.ledger import canonical, hashing, statekeys
+from taxledger.ledger.builtin import BUILTIN
 from taxledger.ledger.errors import FormatError, InputError
 from taxledger.ledger.genesis import (
     chain_id,
@@ -16,7 +17,7 @@ from taxledger.ledger.genesis import (
     genesis_writes,
     origin_of,
 )
-from taxledger.ledger.schemas import BUILTIN, encode_schema
+from taxledger.ledger.schemas import encode_schema
 
 GENESIS = make_genesis()
 MEMBERS = GENESIS.members

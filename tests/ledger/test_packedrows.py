@@ -7,9 +7,10 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from taxledger.ledger.builtin import BUILTIN
 from taxledger.ledger.packedrows import RowPacker
 from taxledger.ledger.records import commit, fingerprint, identity, record_id
-from taxledger.ledger.schemas import BUILTIN, ROLE_PARTY, Field, Row, Schema
+from taxledger.ledger.schemas import ROLE_PARTY, Field, Row, Schema
 
 MANY = Schema(
     kind=200,

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taxledger.ledger import canonical
+from taxledger.ledger.builtin import BUILTIN
 from taxledger.ledger.errors import EncodingError, FormatError, InvariantError
 from taxledger.ledger.records import (
     RecordValue,
@@ -32,7 +33,7 @@ from taxledger.ledger.records import (
     tag_of,
     uscc_check_character,
 )
-from taxledger.ledger.schemas import BUILTIN, Schema, decode_schema, encode_schema
+from taxledger.ledger.schemas import Schema, decode_schema, encode_schema
 
 FILING, RATING, INVOICE = BUILTIN[:3]
 CHAIN = bytes(range(16))

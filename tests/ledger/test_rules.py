@@ -24,6 +24,7 @@ from chainkit import (
 )
 
 from taxledger.ledger import canonical, hashing, limits, statekeys
+from taxledger.ledger.builtin import BUILTIN
 from taxledger.ledger.errors import EncodingError, FormatError
 from taxledger.ledger.governance import member_set, parameter_set, schema_register
 from taxledger.ledger.members import MemberStatus, member_of
@@ -37,7 +38,7 @@ from taxledger.ledger.operations import (
     encode_tag_key,
 )
 from taxledger.ledger.rules import RESULT_NAMES, RULES, Result, decode_result, encode_result
-from taxledger.ledger.schemas import BUILTIN, encode_schema
+from taxledger.ledger.schemas import encode_schema
 from taxledger.ledger.tagkeys import prove_tag_key
 
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taxledger.ledger import canonical, limits
+from taxledger.ledger.builtin import BUILTIN
 from taxledger.ledger.errors import EncodingError, FormatError, InputError, LimitError
 from taxledger.ledger.schemas import (
-    BUILTIN,
     KIND_NAMES,
     KINDS,
     Schema,

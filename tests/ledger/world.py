@@ -15,6 +15,7 @@ from typing import Any
 
 from taxledger.ledger import canonical, merkle
 from taxledger.ledger.assemble import assemble
+from taxledger.ledger.builtin import BUILTIN
 from taxledger.ledger.checkpoint import (
     Checkpoint,
     cosign,
@@ -42,7 +43,7 @@ from taxledger.ledger.records import (
     tag_message,
     tag_of,
 )
-from taxledger.ledger.schemas import BUILTIN, KINDS, Schema, encode_schema
+from taxledger.ledger.schemas import KINDS, Schema, encode_schema
 from taxledger.ledger.statekeys import (
     attested_through_key,
     member_key,

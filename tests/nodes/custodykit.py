@@ -16,11 +16,12 @@ from typing import Any
 import chainkit
 
 from taxledger.ledger import canonical, hashing
+from taxledger.ledger.builtin import BUILTIN
 from taxledger.ledger.crypto import TagSigner
 from taxledger.ledger.errors import RefusedError, UnavailableError
 from taxledger.ledger.records import commit, decode_record_value, tag_of
 from taxledger.ledger.rules import decode_result
-from taxledger.ledger.schemas import BUILTIN, Row, Schema
+from taxledger.ledger.schemas import Row, Schema
 from taxledger.ledger.transaction import decode_transaction
 from taxledger.nodes.custodian import tags as tags_module
 from taxledger.nodes.custodian import vault as vault_module

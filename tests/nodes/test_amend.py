@@ -10,10 +10,11 @@ import pytest
 from custodykit import Custody, codes, counts, decoded_transactions, row, state, use_stored_keys, write_cumcm
 
 from taxledger.ledger import limits
+from taxledger.ledger.builtin import BUILTIN
 from taxledger.ledger.errors import FormatError, RefusedError, UnavailableError
 from taxledger.ledger.hashing import domain_hash
 from taxledger.ledger.records import Status
-from taxledger.ledger.schemas import BUILTIN, KINDS
+from taxledger.ledger.schemas import KINDS
 from taxledger.nodes.custodian.amend import Amender, record_history
 from taxledger.nodes.sources.mapping import decode_mapping
 from taxledger.nodes.sources.tabular import TableSource

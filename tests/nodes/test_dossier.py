@@ -12,11 +12,12 @@ import pytest
 from sharingkit import INVOICES, Subject
 
 from taxledger.ledger import canonical
+from taxledger.ledger.builtin import BUILTIN
 from taxledger.ledger.errors import FormatError, LimitError, RefusedError, TaxledgerError, UnavailableError
 from taxledger.ledger.governance import schema_register
 from taxledger.ledger.hashing import sha256
 from taxledger.ledger.query import Query
-from taxledger.ledger.schemas import BUILTIN, encode_schema
+from taxledger.ledger.schemas import encode_schema
 from taxledger.nodes.answers import Answers
 from taxledger.nodes.custodian.dossier import Custodian
 from taxledger.nodes.recipient.asking import Recipient

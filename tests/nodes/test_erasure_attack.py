@@ -28,6 +28,7 @@ from custodykit import Custody, row, use_stored_keys, write_cumcm
 from erasekit import Recipients, evidence, make_eraser, query_of, vault_bytes
 
 from taxledger.ledger import canonical
+from taxledger.ledger.builtin import BUILTIN
 from taxledger.ledger.errors import TaxledgerError
 from taxledger.ledger.hashing import keyed_hash
 from taxledger.ledger.operations import Attest, decode_operation
@@ -41,7 +42,7 @@ from taxledger.ledger.records import (
     tag_message,
     tag_of,
 )
-from taxledger.ledger.schemas import BUILTIN, Row, Schema
+from taxledger.ledger.schemas import Row, Schema
 from taxledger.ledger.statekeys import month_prefix, split_record_key
 from taxledger.ledger.transaction import decode_transaction
 from taxledger.ledger.verify import verify_evidence

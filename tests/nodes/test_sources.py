@@ -261,10 +261,9 @@ def source(text: str = MINIMAL, subject: str | None = "cumcm:E1") -> TableSource
         ('kind = "vat_invoice"', 'kind = "invoice"', "expected a kind"),
         (
             'kind = "vat_invoice"',
-            'kind = "credit_summary"',
-            "one of tax_arrears, tax_credit_rating, tax_filing",
+            'kind = "predicate"',
+            "one of business_registration, credit_summary",
         ),
-        ('kind = "vat_invoice"', 'kind = "predicate"', "one of tax_arrears, tax_credit_rating, tax_filing"),
         ('number = "号码"', "number = 5", "number: expected a text"),
         ('number = "号码"', 'nummer = "x"', "expected fields of vat_invoice"),
         ('number = "号码"', "", "needs number"),

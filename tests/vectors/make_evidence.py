@@ -13,10 +13,11 @@ import cheating
 import world
 
 from taxledger.ledger import records
+from taxledger.ledger.builtin import BUILTIN
 from taxledger.ledger.crypto import TagSigner
 from taxledger.ledger.hashing import sha256
 from taxledger.ledger.query import Query
-from taxledger.ledger.schemas import BUILTIN, Schema, encode_schema
+from taxledger.ledger.schemas import Schema, encode_schema
 from taxledger.ledger.verify import totals
 
 Json = dict[str, Any]

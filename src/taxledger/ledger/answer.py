@@ -39,6 +39,7 @@ class AnsweredRecord:
         version: from 1.
         key: its key in the state map, 37 bytes.
         height: of the block that wrote this version.
+        fingerprint: 16 bytes by which the same fact collides wherever it is filed; None where the kind has none.
         schema: what its fields mean.
         values: one per field of the schema, None where absent or closed; None as a whole for an erased record.
         opened: positions of the fields that were opened; None where all were.
@@ -51,6 +52,7 @@ class AnsweredRecord:
     version: int
     key: bytes
     height: int
+    fingerprint: bytes | None = None
     schema: Schema
     values: Sequence[Value] | None
     opened: tuple[int, ...] | None = None
@@ -329,6 +331,7 @@ def show_decoded(evidence: Evidence) -> dict[str, Any]:
                     version=value.version,
                     key=group.prefix + end,
                     height=value.height,
+                    fingerprint=value.fingerprint,
                     schema=schema,
                     values=_unverified_values(schema, opened, row),
                     opened=opened,

@@ -30,7 +30,6 @@ from taxledger.ledger.fields import (
 from taxledger.ledger.kinds import KIND_NAMES, KINDS, kind_name, parse_kind
 
 __all__ = [
-    "BUILTIN",
     "KINDS",
     "KIND_NAMES",
     "ROLE_CONTENT",
@@ -228,88 +227,3 @@ def decode_schema(document: bytes) -> Schema:
         fingerprint=None if fingerprint is None else tuple(fingerprint),
         period=(period[0], period[1]),
     )
-
-
-def _fields(text: str) -> tuple[Field, ...]:
-    """Fields from ``name:type …``; ``a|b`` is a choice, a trailing ``*`` marks a party."""
-    fields = []
-    for each in text.split():
-        name, type_ = each.rstrip("*").split(":")
-        choice = tuple(type_.split("|"))
-        role = ROLE_PARTY if each.endswith("*") else ROLE_CONTENT
-        fields.append(Field(name=name, type=choice if len(choice) > 1 else type_, role=role))
-    return tuple(fields)
-
-
-_PREDICATE_IDENTITY = ("formula", "formula_version", "as_of", "checkpoint_size")
-
-BUILTIN: tuple[Schema, ...] = (
-    # `period` is the last month that a filing covers and `months` how many it covers; `corrects` names the
-    # filing that this one replaces.
-    Schema(
-        kind=KINDS["tax_filing"],
-        number=1,
-        name="tax_filing",
-        fields=_fields(
-            "tax:text period:month months:integer number:text filed:date due:date currency:text sales:money "
-            "output_tax:money input_tax:money payable:money paid:money corrects:text"
-        ),
-        unique=((("tax", 0), ("number", 0)), (("tax", 0), ("period", 0))),
-        fingerprint=None,
-        period=("month", "period"),
-    ),
-    Schema(
-        kind=KINDS["tax_credit_rating"],
-        number=1,
-        name="tax_credit_rating",
-        fields=_fields("year:year grade:A|B|M|C|D score:integer published:date authority:text"),
-        unique=((("year", 0),),),
-        fingerprint=None,
-        period=("year", "year"),
-    ),
-    # `original` is the number of the invoice that a red letter reverses.
-    Schema(
-        kind=KINDS["vat_invoice"],
-        number=1,
-        name="vat_invoice",
-        fields=_fields(
-            "direction:sale|purchase code:text number:text date:date counterparty:text* currency:text "
-            "net:money tax:money gross:money rate:ppm goods:text original:text"
-        ),
-        unique=((("number", 20),), (("code", 0), ("number", 0))),
-        fingerprint=("direction", "sale"),
-        period=("month", "date"),
-    ),
-    # ``closed`` is absent while it is open; closing it is an amendment.
-    Schema(
-        kind=KINDS["tax_arrears"],
-        number=1,
-        name="tax_arrears",
-        fields=_fields(
-            "category:arrears|violation|audit number:text opened:date closed:date tax:text currency:text "
-            "amount:money authority:text"
-        ),
-        unique=((("category", 0), ("number", 0)),),
-        fingerprint=None,
-        period=("month", "opened"),
-    ),
-    # An answer that the custodian computed (docs/predicates.md). Its argument is a text, or an amount of money,
-    # or none. The one made after an input changed is a record of its own: it stands at another checkpoint.
-    Schema(
-        kind=KINDS["predicate"],
-        number=1,
-        name="predicate",
-        fields=_fields(
-            "name:text argument:text currency:text amount:money formula:text formula_version:integer as_of:date "
-            "result:boolean input_kind:integer input_from:month input_to:month checkpoint_size:integer "
-            "checkpoint_root:text height:integer"
-        ),
-        unique=tuple(
-            tuple((name, 0) for name in ("name", *argument, *_PREDICATE_IDENTITY))
-            for argument in (("argument",), ("amount",), ())
-        ),
-        fingerprint=None,
-        period=("month", "as_of"),
-    ),
-)
-"""The schemas that every new network starts with."""

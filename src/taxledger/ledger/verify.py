@@ -287,6 +287,7 @@ def _verify_group(
                 version=value.version,
                 key=key,
                 height=value.height,
+                fingerprint=value.fingerprint,
                 schema=schema,
                 values=values,
                 opened=None if opening is None else opening.positions,

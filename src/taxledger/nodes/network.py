@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from taxledger.ledger import limits
+from taxledger.ledger.builtin import BUILTIN
 from taxledger.ledger.crypto import Signer
 from taxledger.ledger.errors import InputError, UnavailableError
 from taxledger.ledger.genesis import Genesis, encode_genesis, origin_of
 from taxledger.ledger.members import Member, MemberRole, MemberStatus
 from taxledger.ledger.policy import encode_policy
-from taxledger.ledger.schemas import BUILTIN, KINDS, encode_schema
+from taxledger.ledger.schemas import KINDS, encode_schema
 from taxledger.nodes.home import write_secret
 from taxledger.nodes.homeconfig import (
     ENGINES,

@@ -71,7 +71,7 @@ def _amender(home: Path) -> Iterator[Amender]:
 
 
 def _schema_of(key: str) -> Schema:
-    from taxledger.ledger.schemas import BUILTIN
+    from taxledger.ledger.builtin import BUILTIN
     from taxledger.ledger.statekeys import split_record_key
 
     kind = split_record_key(parse_record_key(key))[1]

@@ -51,9 +51,10 @@ def check_grant(client: Client, members: Mapping[int, Member], custodian: int, t
 def _check_fields(client: Client, terms: ConsentTerms) -> None:
     """Against the built-in schemas that stand on the ledger; of others, only the custodian has the documents."""
     from taxledger.ledger import canonical
+    from taxledger.ledger.builtin import BUILTIN
     from taxledger.ledger.hashing import sha256
     from taxledger.ledger.kinds import kind_name
-    from taxledger.ledger.schemas import BUILTIN, encode_schema
+    from taxledger.ledger.schemas import encode_schema
 
     prefixes = {bytes([8, each.kind]): each for each in terms.details if each.fields is not None}
     if not prefixes:

@@ -12,11 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from taxledger.ledger import limits
+from taxledger.ledger.builtin import BUILTIN
 from taxledger.ledger.errors import FormatError, RefusedError
 from taxledger.ledger.hashing import domain_hash
 from taxledger.ledger.operations import RevokeChange, encode_amend, encode_revoke
 from taxledger.ledger.records import Status, fingerprint, identity, record_id, record_period
-from taxledger.ledger.schemas import BUILTIN, Row, Schema, Value
+from taxledger.ledger.schemas import Row, Schema, Value
 from taxledger.ledger.statekeys import split_record_key
 from taxledger.nodes.custodian.erasures import is_erased
 from taxledger.nodes.custodian.matching import Change, has_fingerprint

@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from taxledger.ledger import canonical, statekeys
+from taxledger.ledger.builtin import BUILTIN
 from taxledger.ledger.errors import UnavailableError
 from taxledger.ledger.predicates import Formula, Inputs, input_query
 from taxledger.ledger.query import Query, record_prefixes
 from taxledger.ledger.records import RecordValue, Status, decode_record_value
-from taxledger.ledger.schemas import BUILTIN, Schema, Value
+from taxledger.ledger.schemas import Schema, Value
 from taxledger.ledger.statemap import MapView
 from taxledger.nodes.custodian.vault import Vault
 from taxledger.nodes.replica import CertifiedState

@@ -19,12 +19,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from taxledger.ledger.builtin import BUILTIN
 from taxledger.ledger.consent import PREDICATE_KIND, Artefact, PredicateTerms
 from taxledger.ledger.errors import RefusedError, UnavailableError
 from taxledger.ledger.operations import AttestGroup, encode_attest
 from taxledger.ledger.predicates import CURRENCY, Formula, evaluate, find_formula
 from taxledger.ledger.records import NO_FINGERPRINT, Status, commit, decode_record_value
-from taxledger.ledger.schemas import BUILTIN, Row, Schema, Value
+from taxledger.ledger.schemas import Row, Schema, Value
 from taxledger.ledger.statekeys import month_prefix
 from taxledger.nodes.custodian.outbox import STAGE_ATTEST, Outbox, Receipt, Submitter
 from taxledger.nodes.custodian.predicatebook import PredicateBook

@@ -13,11 +13,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from taxledger.ledger import limits
+from taxledger.ledger.builtin import BUILTIN
 from taxledger.ledger.consent import PREDICATE_KIND
 from taxledger.ledger.errors import RefusedError
 from taxledger.ledger.operations import AmendChange, encode_amend
 from taxledger.ledger.records import Status
-from taxledger.ledger.schemas import BUILTIN
 from taxledger.nodes.custodian.matching import Change
 from taxledger.nodes.custodian.outbox import STAGE_CHANGE, Outbox, Settled
 from taxledger.nodes.custodian.predicatebook import PredicateBook

@@ -11,9 +11,10 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
+from taxledger.ledger.builtin import BUILTIN
 from taxledger.ledger.errors import FormatError
 from taxledger.ledger.records import Status, parse_subject
-from taxledger.ledger.schemas import BUILTIN, KINDS, Row, Schema
+from taxledger.ledger.schemas import KINDS, Row, Schema
 from taxledger.nodes.sources.cells import drop_leading_zeros, parse_date, parse_money, parse_text, strip_cell
 from taxledger.nodes.sources.rows import BadRow, CellError, SourceRow, open_text
 

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from taxledger.ledger.builtin import BUILTIN
 from taxledger.ledger.errors import FormatError
 from taxledger.ledger.records import SUBJECT_SCHEMES, Status
-from taxledger.ledger.schemas import BUILTIN, KINDS, Schema, parse_kind
+from taxledger.ledger.schemas import KINDS, Schema, parse_kind
 from taxledger.nodes.sources.cells import DATE_FORMS, strip_cell
 
 __all__ = ["Mapping", "decode_mapping", "load_mapping", "required_fields"]

@@ -1,0 +1,90 @@
+"""What a lender knows about an enterprise: verified records and how far each kind is complete, and nothing else.
+
+Invariant: ``Facts`` are made from verified answers only (``evidence.facts_of``; tests make their own). Whatever
+is computed from them is a pure function of them and of a date.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from taxledger.ledger.fields import Value
+from taxledger.ledger.records import Status
+
+__all__ = ["Coverage", "Fact", "Facts"]
+
+COUNTED = (Status.VALID, Status.REVERSED)
+"""A reversed invoice counts: its red letter is a negative record of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """One verified record at its present version.
+
+    Attributes:
+        kind: number of the kind.
+        issuer: member that attested it.
+        key: in the state map, 37 bytes; ``version`` from 1.
+        status: what it is now.
+        fingerprint: 16 bytes where the kind can be pledged, else None.
+        schema: number of the schema of its kind.
+        fields: by name, absent ones left out; empty for an erased record.
+    """
+
+    kind: int
+    issuer: int
+    key: bytes
+    version: int
+    status: Status
+    fingerprint: bytes | None
+    schema: int
+    fields: Mapping[str, Value]
+
+    @property
+    def counted(self) -> bool:
+        """Neither voided, revoked, superseded nor erased."""
+        return self.status in COUNTED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coverage:
+    """How far the records of a kind are all there are.
+
+    Attributes:
+        issuer: member that attests the kind for this lender.
+        from_period, to_period: months asked, ``YYYY-MM``.
+        through: date through which the issuer says it attested everything; None: never.
+        begun: whether the issuer attested anything in each year asked.
+        erased: records of the range whose content was destroyed.
+    """
+
+    issuer: int
+    from_period: str
+    to_period: str
+    through: str | None
+    begun: bool
+    erased: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """Everything verified about one enterprise.
+
+    Attributes:
+        subject: ``scheme:identifier``.
+        records: by kind, ascending by key; all statuses.
+        coverage: by kind; a kind without an entry was not asked.
+    """
+
+    subject: str
+    records: Mapping[int, tuple[Fact, ...]] = field(default_factory=dict)
+    coverage: Mapping[int, Coverage] = field(default_factory=dict)
+
+    def of(self, kind: int) -> tuple[Fact, ...]:
+        """All records of a kind, whatever their status; empty where it was not asked."""
+        return self.records.get(kind, ())
+
+    def counted(self, kind: int) -> tuple[Fact, ...]:
+        """The records of a kind that count."""
+        return tuple(each for each in self.of(kind) if each.counted)
