@@ -43,6 +43,7 @@ ONE_FILE = {
     "plyvel": "taxledger.ledger.leveldb",
     "aiohttp": "taxledger.nodes.peers",
     "pkcs11": "taxledger.nodes.sealed.hsm",
+    "defusedxml": "taxledger.nodes.sources.xmlreader",
 }
 """Libraries that one file alone may import (``cryptography``: one file of the core)."""
 

@@ -1,25 +1,27 @@
 """The text of a cell to a value: money, numbers, dates, texts. Nothing else in ``sources/`` parses one.
 
-Money and numbers are read with ``Decimal`` and must be exact: ``0.001`` yuan is no amount, and is refused,
-not rounded. ``Decimal`` and ``int`` accept more than a cell may hold (``1_0``, ``١``, ``1E5``, ``NaN``), so
-a pattern is matched first.
+Money and numbers are read digit by digit and must be exact: ``0.001`` yuan is no amount, and is refused, not
+rounded. ``int`` accepts more than a cell may hold (``1_0``, ``١``), so a pattern is matched first.
 """
 
 from __future__ import annotations
 
 import re
-from decimal import Decimal
 from functools import lru_cache
 
 from taxledger.ledger import limits
 from taxledger.ledger.schemas import is_date
+from taxledger.nodes.sources.currencies import MINOR_DIGITS
 from taxledger.nodes.sources.rows import CellError
 
 __all__ = [
     "DATE_FORMS",
     "drop_leading_zeros",
+    "parse_amount",
     "parse_boolean",
+    "parse_currency",
     "parse_date",
+    "parse_iso_date",
     "parse_money",
     "parse_month",
     "parse_scaled",
@@ -32,6 +34,12 @@ _BLANKS = " \t\r\n\f\v\u00a0\u2002\u2003\u2009\u200b\u3000\ufeff"
 """Blanks that spreadsheets leave behind, the ideographic space (full-width) and no-break space among them."""
 
 _NUMBER = re.compile(r"[+-]?[0-9]{1,24}(?:\.[0-9]{1,24})?")
+_DECIMAL = re.compile(r"[+-]?(?:[0-9]{1,24}(?:\.[0-9]{0,24})?|\.[0-9]{1,24})")
+_ISO_DATE = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})"
+    r"(?:T(?:[01][0-9]|2[0-3]):[0-5][0-9]:(?:[0-5][0-9]|60)(?:\.[0-9]{1,12})?)?"
+    r"(?:Z|[+-](?:0[0-9]|1[0-4]):[0-5][0-9])?"
+)
 _DIGITS = re.compile(r"[0-9]{1,64}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
@@ -55,6 +63,14 @@ def strip_cell(text: str) -> str:
     return text.strip(_BLANKS)
 
 
+def _scaled(text: str, digits: int) -> int | None:
+    """A plain decimal times ``10**digits``; None where that is not whole."""
+    # Not with Decimal.scaleb: it rounds to 28 digits, and a tail beyond them would vanish.
+    whole, _, fraction = text.partition(".")
+    fraction = fraction.rstrip("0")
+    return int(f"{whole}{fraction.ljust(digits, '0')}") if len(fraction) <= digits else None
+
+
 def parse_scaled(text: str, scale: int) -> int:
     """A plain decimal number times ``10**scale``, exactly: ``("1000.5", 2)`` is 100050.
 
@@ -63,9 +79,8 @@ def parse_scaled(text: str, scale: int) -> int:
     """
     if not _NUMBER.fullmatch(text):
         raise CellError("number_malformed", "a number like -1234.56", "数字，例如 -1234.56")
-    scaled = Decimal(text).scaleb(scale)
-    value = int(scaled)
-    if value != scaled:
+    value = _scaled(text, scale)
+    if value is None:
         raise CellError(
             "number_inexact",
             f"a number with at most {scale} decimal places",
@@ -94,6 +109,50 @@ def parse_money(text: str, minor_digits: int = 2) -> int:
                 f"小数位数不超过 {minor_digits} 位的金额",
             ) from None
         raise
+
+
+def parse_currency(text: str) -> str:
+    """An ISO 4217 code that ``currencies.py`` lists. Raises CellError."""
+    if text not in MINOR_DIGITS:
+        raise CellError("currency_unknown", "an ISO 4217 currency code", "ISO 4217 货币代码")
+    return text
+
+
+def parse_amount(text: str, currency: str) -> int:
+    """A decimal of XML Schema as minor units of a currency: ``("1500.50", "EUR")`` is 150050, ``("5.0", "JPY")`` 5.
+
+    More decimal places than the currency has are read only where they are zeros. No exponent, no group marks.
+
+    Raises:
+        CellError: not a decimal, not whole in minor units, beyond 63 bits, or an unknown currency.
+    """
+    digits = MINOR_DIGITS[parse_currency(currency)]
+    if not _DECIMAL.fullmatch(text):
+        raise CellError("money_malformed", "an amount like -1234.56", "金额，例如 -1234.56")
+    value = _scaled(text, digits)
+    if value is None:
+        raise CellError(
+            "money_inexact",
+            f"an amount of {currency} with at most {digits} decimal places",
+            f"小数位数不超过 {digits} 位的 {currency} 金额",
+        )
+    if not -limits.integer_max <= value <= limits.integer_max:
+        raise CellError("number_too_large", "a number of at most 63 bits", "不超过 63 位（二进制）的数字")
+    return value
+
+
+def parse_iso_date(text: str) -> str:
+    """The day of an ISO 8601 date or instant, with or without a zone, as its place wrote it: ``YYYY-MM-DD``.
+
+    Raises:
+        CellError: of another form, or no day of the calendar.
+    """
+    match = _ISO_DATE.fullmatch(text)
+    if match is None or not is_date(match[1]):
+        raise CellError(
+            "date_malformed", "a day of the calendar as YYYY-MM-DD", "有效日期，格式为 YYYY-MM-DD"
+        )
+    return match[1]
 
 
 def plain_number(text: str, *, decimal_point: str, thousands: str) -> str:

@@ -1,0 +1,382 @@
+"""XML to elements: the one reader for every source whose files are XML, or hold XML inside a zip.
+
+Whoever writes a file chooses every byte of it, so here is refused, while reading and before memory is spent:
+
+* a DOCTYPE, and with it every entity but the five of XML, and every address that could be fetched
+* more bytes, elements, attributes, depth, or longer names and attribute values than ``LIMITS`` allow
+* encodings other than ``ENCODINGS``, bytes that are not of the one declared, and two that contradict
+
+Elements are found by paths like ``cac:Party/cbc:ID`` or ``cbc:Amount/@currencyID`` with the prefixes that the
+source names, never those of the file. A path that stands twice where one is asked is an error, not a choice.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+from xml.etree.ElementTree import ParseError
+
+from defusedxml.common import DTDForbidden
+from defusedxml.ElementTree import XMLParser
+
+from taxledger.ledger.errors import FormatError
+from taxledger.nodes.sources import cells
+from taxledger.nodes.sources.rows import BadRow, CellError, open_binary
+
+__all__ = ["ENCODINGS", "LIMITS", "Element", "ElementError", "Limits", "Root", "read_root", "read_xml"]
+
+T = TypeVar("T")
+
+
+class Limits(NamedTuple):
+    """Local: what one document may cost. Real documents of all sources stay below a tenth of each."""
+
+    bytes_max: int = 32 * 1024 * 1024
+    elements_max: int = 400_000
+    depth_max: int = 64
+    attributes_max: int = 64
+    """Of one element."""
+    attribute_bytes_max: int = 64 * 1024
+    """Of one value: a signature fits."""
+    name_bytes_max: int = 512
+    """Of a name with its namespace."""
+
+
+LIMITS = Limits()
+
+ENCODINGS = {
+    "utf-8": "utf-8",
+    "us-ascii": "ascii",
+    "ascii": "ascii",
+    "utf-16": "utf-16",
+    "iso-8859-1": "iso-8859-1",
+    "windows-1252": "windows-1252",
+    "gb18030": "gb18030",
+    "gbk": "gb18030",
+    "gb2312": "gb18030",
+}
+"""Python's codec by the name that a file declares, in small letters."""
+
+_DECLARED = re.compile(rb"""<\?xml\s[^>]{0,200}?encoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']""")
+_BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+
+
+class Root(NamedTuple):
+    """The first element of a document: what its format is told from."""
+
+    namespace: str
+    name: str
+
+
+class ElementError(CellError):
+    """A part of a document does not hold what it should: a ``CellError`` that knows its place.
+
+    Attributes:
+        line: of the file, from 1.
+        place: like ``Invoice/LegalMonetaryTotal/TaxInclusiveAmount``.
+        found: what stands there.
+    """
+
+    def __init__(self, error: CellError, line: int, place: str, found: str) -> None:
+        super().__init__(error.code, error.expected, error.expected_zh)
+        self.line = line
+        self.place = place
+        self.found = found
+
+    def bad_row(self) -> BadRow:
+        """The row that this document would have been."""
+        return self.row(self.line, self.place, self.found)
+
+
+class Element:
+    """One element with its namespaces resolved.
+
+    Attributes:
+        namespace: "" where it has none.
+        name: without prefix.
+        line: of the file, from 1.
+        path: from the root, like ``Invoice/InvoiceLine[2]/ID``: for messages.
+        attributes: value by name; a name in a namespace is ``{namespace}name``.
+        value: the characters directly inside, without the blanks around them.
+        children: in order.
+    """
+
+    __slots__ = ("_prefixes", "attributes", "children", "line", "name", "namespace", "path", "value")
+
+    def __init__(
+        self,
+        namespace: str,
+        name: str,
+        attributes: Mapping[str, str],
+        line: int,
+        path: str,
+        prefixes: Mapping[str, str],
+    ) -> None:
+        self.namespace = namespace
+        self.name = name
+        self.line = line
+        self.path = path
+        self.attributes = attributes
+        self.value = ""
+        # No parent: without cycles a document's memory goes when its reader lets go of it.
+        self.children: list[Element] = []
+        self._prefixes = prefixes
+
+    # --- elements ---------------------------------------------------------------------------
+
+    def find_all(self, path: str) -> list[Element]:
+        """Every element of a path, in order; steps are ``prefix:name``, ``name`` (of the prefix "" of the
+        source) or ``*:name`` (of any namespace).
+        """
+        found = [self]
+        for step in path.split("/") if path else ():
+            prefix, _, name = step.rpartition(":")
+            any_namespace = prefix == "*"
+            namespace = (
+                "" if any_namespace else self._prefixes[prefix] if prefix else self._prefixes.get("", "")
+            )
+            found = [
+                child
+                for each in found
+                for child in each.children
+                if child.name == name and (any_namespace or child.namespace == namespace)
+            ]
+        return found
+
+    def first(self, path: str) -> Element | None:
+        """The first of a path that may stand several times, or None."""
+        found = self.find_all(path)
+        return found[0] if found else None
+
+    def find(self, path: str) -> Element | None:
+        """The only one of a path, or None. Raises ElementError where there are several."""
+        found = self.find_all(path)
+        if len(found) > 1:
+            error = CellError("element_repeated", f"{path} once", f"{path} 只出现一次")
+            raise ElementError(error, found[1].line, found[1].path, f"{len(found)} times")
+        return found[0] if found else None
+
+    def one(self, path: str) -> Element:
+        """The only one of a path. Raises ElementError where there is none, or several."""
+        found = self.find(path)
+        if found is None:
+            raise self._missing(path)
+        return found
+
+    def walk(self) -> Iterator[Element]:
+        """This element and all below it, in document order."""
+        waiting = [self]
+        while waiting:
+            element = waiting.pop()
+            yield element
+            waiting.extend(reversed(element.children))
+
+    # --- values -----------------------------------------------------------------------------
+
+    def read_or_none(self, path: str, parse: Callable[[str], T]) -> T | None:
+        """What ``parse`` makes of the text at a path (the last step may be ``@attribute``); None where the path
+        is not there or empty.
+
+        Raises:
+            ElementError: it stands several times, or ``parse`` raised CellError.
+        """
+        steps, at, attribute = path.rpartition("@")
+        element = self.find(steps.rstrip("/") if at else path)
+        if element is None:
+            return None
+        text = cells.strip_cell(element.attributes.get(attribute, "")) if at else element.value
+        if not text:
+            return None
+        try:
+            return parse(text)
+        except CellError as error:
+            place = f"{element.path}/@{attribute}" if at else element.path
+            raise ElementError(error, element.line, place, text) from None
+
+    def read(self, path: str, parse: Callable[[str], T]) -> T:
+        """As ``read_or_none``. Raises ElementError too where the path is not there or empty."""
+        found = self.read_or_none(path, parse)
+        if found is None:
+            raise self._missing(path)
+        return found
+
+    def text(self, path: str = "") -> str:
+        """The text at a path, one that a record may hold. Raises ElementError."""
+        return self.read(path, cells.parse_text)
+
+    def text_or_none(self, path: str = "") -> str | None:
+        """The text at a path, or None where there is none. Raises ElementError."""
+        return self.read_or_none(path, cells.parse_text)
+
+    def amount(self, path: str, currency: str) -> int:
+        """The amount at a path in minor units of an ISO 4217 currency, exactly. Raises ElementError."""
+        return self.read(path, lambda text: cells.parse_amount(text, currency))
+
+    def amount_or_none(self, path: str, currency: str) -> int | None:
+        """As ``amount``, or None where there is none. Raises ElementError."""
+        return self.read_or_none(path, lambda text: cells.parse_amount(text, currency))
+
+    def date(self, path: str) -> str:
+        """The day of an ISO 8601 date or instant at a path, as ``YYYY-MM-DD``. Raises ElementError."""
+        return self.read(path, cells.parse_iso_date)
+
+    def date_or_none(self, path: str) -> str | None:
+        """As ``date``, or None where there is none. Raises ElementError."""
+        return self.read_or_none(path, cells.parse_iso_date)
+
+    def error(self, code: str, expected: str, expected_zh: str, found: str | None = None) -> ElementError:
+        """An error about this element, for a source to raise."""
+        return ElementError(
+            CellError(code, expected, expected_zh),
+            self.line,
+            self.path,
+            self.value if found is None else found,
+        )
+
+    def _missing(self, path: str) -> ElementError:
+        error = CellError("value_missing", "a value", "非空值")
+        return ElementError(error, self.line, f"{self.path}/{path}" if path else self.path, "")
+
+
+# --- reading --------------------------------------------------------------------------------
+
+
+class _RootFound(Exception):
+    pass
+
+
+class _Builder:
+    """Takes the parser's events; raises FormatError at the first one beyond a limit."""
+
+    def __init__(self, prefixes: Mapping[str, str], limits: Limits, *, root_only: bool = False) -> None:
+        self.line: Callable[[], int] = lambda: 0
+        self.root: Element | None = None
+        self._prefixes = prefixes
+        self._limits = limits
+        self._root_only = root_only
+        self._open: list[tuple[Element, dict[str, int], list[str]]] = []
+        self._elements = 0
+
+    def start(self, tag: str, attributes: dict[str, str]) -> None:
+        limits = self._limits
+        self._elements += 1
+        self._require("elements", self._elements, limits.elements_max)
+        self._require("levels", len(self._open) + 1, limits.depth_max)
+        self._require("attributes of one element", len(attributes), limits.attributes_max)
+        self._require("bytes of a name", len(tag), limits.name_bytes_max)
+        for name, value in attributes.items():
+            self._require("bytes of a name", len(name), limits.name_bytes_max)
+            self._require("characters of an attribute", len(value), limits.attribute_bytes_max)
+        namespace, _, name = tag.rpartition("}")
+        path = name
+        if self._open:
+            parent, counts, _ = self._open[-1]
+            counts[tag] = counts.get(tag, 0) + 1
+            path = f"{parent.path}/{name}" if counts[tag] == 1 else f"{parent.path}/{name}[{counts[tag]}]"
+        element = Element(namespace[1:], name, attributes, self.line(), path, self._prefixes)
+        if self._open:
+            parent.children.append(element)
+        else:
+            self.root = element
+            if self._root_only:
+                raise _RootFound
+        self._open.append((element, {}, []))
+
+    def data(self, text: str) -> None:
+        if self._open:
+            self._open[-1][2].append(text)
+
+    def end(self, tag: str) -> None:
+        element, _, parts = self._open.pop()
+        element.value = cells.strip_cell("".join(parts))
+
+    def close(self) -> Element | None:
+        return self.root
+
+    def _require(self, what: str, n: int, n_max: int) -> None:
+        if n > n_max:
+            raise FormatError(f"line {self.line()}: expected at most {n_max:,} {what}, got more")
+
+
+def _bytes_of(document: Path | bytes, limits: Limits) -> bytes:
+    if isinstance(document, bytes):
+        data = document
+    else:
+        try:
+            with open_binary(document) as file:
+                data = file.read(limits.bytes_max + 1)
+        except (OSError, EOFError) as error:
+            raise FormatError(f"can't be read to its end: {error}") from error
+    if len(data) > limits.bytes_max:
+        raise FormatError(f"expected at most {limits.bytes_max:,} bytes of XML, got more")
+    return data
+
+
+def _as_utf8(data: bytes) -> bytes:
+    """The document in UTF-8, so that the parser never chooses an encoding itself."""
+    mark = next((codec for bom, codec in _BOMS if data.startswith(bom)), None)
+    head = data[:512].replace(b"\x00", b"") if mark == "utf-16" else data[:512]
+    match = _DECLARED.search(head)
+    name = match[1].decode().lower() if match else None
+    declared = ENCODINGS.get(name) if name else None
+    if name and declared is None:
+        raise FormatError(f"expected an encoding of {', '.join(ENCODINGS)}, got {name!r}")
+    if (mark and declared and mark != declared) or (declared == "utf-16" and not mark):
+        raise FormatError(f"expected the declared encoding {name}, got the first bytes of another")
+    codec = mark or declared or "utf-8"
+    try:
+        text = data.decode("utf-8-sig" if codec == "utf-8" else codec)
+    except UnicodeError as error:
+        raise FormatError(f"expected text in {codec}: {error}") from error
+    if "\x00" in text:
+        # Also because the parser takes zeros for UTF-16, whatever it was told.
+        raise FormatError("not well-formed XML: a zero character")
+    return text.encode()
+
+
+def _parse(data: bytes, builder: _Builder) -> Element:
+    parser: Any = XMLParser(target=builder, encoding="utf-8", forbid_dtd=True)
+    builder.line = lambda: parser.parser.CurrentLineNumber
+    try:
+        # In one piece: a parser that is fed a long token in small pieces reads it again with each.
+        parser.feed(_as_utf8(data))
+        root: Element | None = parser.close()
+    except _RootFound:
+        root = builder.root
+    except DTDForbidden as error:
+        raise FormatError(
+            f"line {builder.line()}: expected no DOCTYPE, got one of {error.name!r:.40}"
+        ) from error
+    except ParseError as error:
+        raise FormatError(f"not well-formed XML: {error}") from error
+    if root is None:
+        raise FormatError("not well-formed XML: no element")
+    return root
+
+
+def read_xml(
+    document: Path | bytes, prefixes: Mapping[str, str] | None = None, *, limits: Limits = LIMITS
+) -> Element:
+    """The root element of a whole document.
+
+    Args:
+        document: a file (plain or gzip) or its bytes.
+        prefixes: namespace by the prefix that paths use; "" for steps without one.
+        limits: what it may cost.
+
+    Raises:
+        FormatError: not well-formed, of another encoding, with a DOCTYPE, or beyond a limit; names the file.
+    """
+    try:
+        return _parse(_bytes_of(document, limits), _Builder(prefixes or {}, limits))
+    except FormatError as error:
+        raise FormatError(f"{document}: {error}" if isinstance(document, Path) else str(error)) from error
+
+
+def read_root(document: Path | bytes, *, limits: Limits = LIMITS) -> Root:
+    """Namespace and name of the root element; nothing after its start tag is read. Raises FormatError."""
+    root = _parse(_bytes_of(document, limits), _Builder({}, limits, root_only=True))
+    return Root(root.namespace, root.name)
