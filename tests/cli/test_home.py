@@ -29,12 +29,18 @@ SECRET_FILES = {"client.json", "api_keys.json", "node.pem"}
 
 
 def make(
-    directory: Path, *, members: str = "tax bank1 bank2 bank3", observers: str = "", network: str = "demo"
+    directory: Path,
+    *,
+    members: str = "tax bank1 bank2 bank3",
+    observers: str = "",
+    issues: dict[str, list[int]] | None = None,
+    network: str = "demo",
 ) -> None:
     create_network(
         directory,
         members=members.split(),
         observers=observers.split(),
+        issues=issues,
         network=network,
         now=NOW,
         grant=grant_all_scopes,
@@ -235,3 +241,31 @@ def test_settings_that_are_no_toml(tmp_path: Path) -> None:
     (tmp_path / "node.toml").write_text("[member")
     with pytest.raises(FormatError, match="not readable as TOML"):
         Home(tmp_path)
+
+
+def test_each_issuer_has_its_own_kinds(tmp_path: Path) -> None:
+    make(
+        tmp_path / "net",
+        members="tax procurement bank",
+        observers="customs",
+        issues={"tax": [5, 2], "procurement": [6, 7], "customs": [9]},
+    )
+    homes = find_homes(tmp_path / "net")
+    genesis = decode_genesis(homes[0].genesis())
+    assert [member.kinds for member in genesis.members] == [(2, 5), (6, 7), (), (9,)]
+    assert len({home.key("vault") for home in homes}) == 4
+
+
+@pytest.mark.parametrize(
+    ("issues", "expected"),
+    [
+        ({"taxes": [5]}, "expected an issuer out of tax, bank, got 'taxes'"),
+        ({"tax": []}, "expected kinds for tax"),
+        ({"tax": [5, 5]}, "each once"),
+        ({"tax": [77]}, "1 to 12, for tax to issue, got 77"),
+    ],
+)
+def test_issues_that_are_none(tmp_path: Path, issues: dict[str, list[int]], expected: str) -> None:
+    with pytest.raises(InputError, match=expected):
+        make(tmp_path / "net", members="tax bank", issues=issues)
+    assert not list(tmp_path.iterdir())

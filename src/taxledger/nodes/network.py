@@ -11,7 +11,7 @@ import json
 import secrets
 import shutil
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +54,7 @@ class _Plan:
     number: int
     name: str
     role: str
+    kinds: tuple[int, ...]
     keys: dict[str, bytes]
     hpke: bytes
     credentials: Credentials
@@ -102,8 +103,30 @@ def _check_names(network: str, members: Sequence[str], observers: Sequence[str],
             raise InputError(f"member name {name!r} is given twice")
 
 
+def _kinds_of(issues: Mapping[str, Sequence[int]] | None, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """The kinds that each issuing member issues, ascending; checked."""
+    if issues is None:
+        return {names[0]: tuple(sorted(KINDS.values()))}
+    for name, kinds in issues.items():
+        if name not in names:
+            raise InputError(f"expected an issuer out of {', '.join(names)}, got {name!r}")
+        if not kinds or len(set(kinds)) < len(kinds):
+            raise InputError(f"expected kinds for {name} to issue, each once, got {list(kinds)}")
+        for kind in kinds:
+            if kind not in KINDS.values():
+                raise InputError(
+                    f"expected kinds that have a schema, {min(KINDS.values())} to "
+                    f"{max(KINDS.values())}, for {name} to issue, got {kind!r}"
+                )
+    return {name: tuple(sorted(kinds)) for name, kinds in issues.items()}
+
+
 def _plan(
-    network: str, members: Sequence[str], observers: Sequence[str], now: datetime.datetime
+    network: str,
+    members: Sequence[str],
+    observers: Sequence[str],
+    kinds: Mapping[str, tuple[int, ...]],
+    now: datetime.datetime,
 ) -> list[_Plan]:
     names = [*members, *observers]
     ports = iter(free_ports(2 * len(names)))
@@ -116,6 +139,7 @@ def _plan(
                 number=number,
                 name=name,
                 role="validator" if validates else "observer",
+                kinds=kinds.get(name, ()),
                 keys={use: secrets.token_bytes(32) for use in uses},
                 hpke=secrets.token_bytes(32),
                 credentials=make_credentials(network, name, now=now),
@@ -136,7 +160,7 @@ def _genesis(network: str, engine: str, plans: Sequence[_Plan], now: datetime.da
                 name=plan.name,
                 status=MemberStatus.ACTIVE,
                 role=MemberRole.VALIDATOR if plan.role == "validator" else MemberRole.OBSERVER,
-                kinds=tuple(sorted(KINDS.values())) if plan.number == 1 else (),
+                kinds=plan.kinds,
                 transaction_key=public["transaction"],
                 vote_key=public.get("vote"),
                 log_key=public.get("log"),
@@ -202,6 +226,7 @@ def create_network(
     *,
     members: Sequence[str],
     observers: Sequence[str] = (),
+    issues: Mapping[str, Sequence[int]] | None = None,
     network: str = "demo",
     engine: str = "embedded",
     now: datetime.datetime,
@@ -209,12 +234,15 @@ def create_network(
 ) -> None:
     """Make a network folder: a home for every member, one genesis, one policy file.
 
-    The first member is the sequencer and issues every kind; all members validate, observers only follow.
+    The first member is the sequencer; all members validate, observers only follow. Every home has keys of its own
+    for a vault: whoever issues keeps its own records.
 
     Args:
         directory: must not exist, or be empty.
         members: names of the validators, in the order of their numbers from 1.
         observers: names of the members that only follow.
+        issues: numbers of the kinds that a member, or an observer, issues, by its name; None where the first
+            member issues every kind.
         network: the network's name, part of the checkpoint origin.
         engine: the ordering engine.
         now: present instant with a time zone: the genesis time and the begin of the certificates.
@@ -230,7 +258,8 @@ def create_network(
         raise InputError(
             f"{directory} exists and is not an empty folder: choose another, nothing was changed"
         )
-    plans = _plan(network, members, observers, now)
+    kinds = _kinds_of(issues, [*members, *observers])
+    plans = _plan(network, members, observers, kinds, now)
     genesis = _genesis(network, engine, plans, now)
     leaf = encode_genesis(genesis)
     shared = {"genesis.bin": leaf, "policy.txt": _policy(genesis, leaf)}

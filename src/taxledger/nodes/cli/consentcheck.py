@@ -16,36 +16,56 @@ if TYPE_CHECKING:
 __all__ = ["check_grant"]
 
 
-def check_grant(client: Client, members: Mapping[int, Member], custodian: int, terms: ConsentTerms) -> None:
-    """Returns when the custodian will find nothing wrong with these terms themselves; it checks them again.
+def check_grant(client: Client, members: Mapping[int, Member], terms: ConsentTerms) -> None:
+    """Returns when no custodian will find anything wrong with these terms themselves; each checks them again.
 
     Args:
         client: of any member's node; what it says is verified.
         members: all, by number.
-        custodian: number of the member whose home was given.
         terms: before they are signed.
 
     Raises:
         InputError: terms that no reader would take, a recipient that has the records already.
-        RefusedError: ``not_custodian``, ``predicate_unknown``, ``predicate_argument_invalid``,
-            ``consent_fields_exceeded``.
+        RefusedError: ``not_custodian``, ``consent_kind_exceeded``, ``predicate_unknown``,
+            ``predicate_argument_invalid``, ``consent_fields_exceeded``.
     """
     from taxledger.ledger.consent import sign_artefact
     from taxledger.ledger.crypto import Signer
     from taxledger.ledger.predicates import check_predicates
 
-    if not members[custodian].kinds:
-        issuers = ", ".join(each.name for each in members.values() if each.kinds)
-        raise RefusedError(
-            "not_custodian",
-            f"expected the home of a member that attests records ({issuers}), got {members[custodian].name}",
-        )
-    if terms.recipient == custodian:
+    custodians = [each.member for each in terms.custodians]
+    for number in custodians:
+        if not members[number].kinds:
+            issuers = ", ".join(each.name for each in members.values() if each.kinds)
+            raise RefusedError(
+                "not_custodian",
+                f"expected the home of a member that attests records ({issuers}), got {members[number].name}",
+            )
+    if terms.recipient in custodians:
         raise InputError("expected another recipient than the custodian, which has the records already")
     # Under a key that is thrown away: the form is checked where it is read, and the wallet's key signs nothing yet.
     sign_artefact(terms, Signer(os.urandom(32)))
     check_predicates(terms)
+    _check_kinds({number: members[number] for number in custodians}, terms)
     _check_fields(client, terms)
+
+
+def _check_kinds(custodians: Mapping[int, Member], terms: ConsentTerms) -> None:
+    """Each kind has its issuer among the custodians, and each custodian has a kind to show."""
+    from taxledger.ledger.consent import PREDICATE_KIND
+    from taxledger.ledger.kinds import kind_name
+
+    kinds = {each.kind for each in terms.details} | ({PREDICATE_KIND} if terms.predicates else set())
+    for member in custodians.values():
+        if not kinds.intersection(member.kinds):
+            raise RefusedError(
+                "consent_kind_exceeded", f"{member.name} issues none of the kinds that are named"
+            )
+    for kind in sorted(kinds):
+        if all(kind not in member.kinds for member in custodians.values()):
+            raise RefusedError(
+                "consent_kind_exceeded", f"no custodian named issues records of {kind_name(kind)}"
+            )
 
 
 def _check_fields(client: Client, terms: ConsentTerms) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,21 +65,31 @@ def question_of(
     from_period: str | None,
     to_period: str | None,
     issuer: int | None,
+    issued: Mapping[int, Collection[int]] | None = None,
 ) -> Query:
-    """The question of these options; what they leave out is what the consent covers. Raises InputError."""
+    """The question of these options; what they leave out is what the consent covers. Raises InputError.
+
+    Args:
+        issued: the kinds that each custodian issues, by its number, where there are several: without kinds named, one
+            is asked for its own.
+    """
     from taxledger.ledger.consent import PREDICATE_KIND
     from taxledger.ledger.kinds import parse_kind
     from taxledger.ledger.query import Query
     from taxledger.ledger.records import parse_subject
 
     terms = artefact.terms
-    chosen = {parse_kind(each) for each in kinds or ()} or {each.kind for each in terms.details}
+    asked = terms.custodians[0].member if issuer is None else issuer
+    chosen = {parse_kind(each) for each in kinds or ()}
+    if not chosen:
+        covered = {each.kind for each in terms.details}
+        chosen = covered.intersection(issued.get(asked, covered)) if issued else covered
     covering = [each for each in terms.details if each.kind in chosen]
     if not covering and (from_period is None or to_period is None):
         raise InputError("expected --from and --to: the consent names no period for these kinds")
     return Query(
         subject=terms.subject if subject is None else parse_subject(subject),
-        issuer=terms.custodians[0].member if issuer is None else issuer,
+        issuer=asked,
         kinds=tuple(sorted(chosen or {PREDICATE_KIND})),
         # The part that all of the kinds have in common.
         from_period=from_period or max(each.from_period for each in covering),

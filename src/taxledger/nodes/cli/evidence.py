@@ -15,6 +15,7 @@ import typer
 from taxledger.ledger import limits
 from taxledger.ledger.errors import InputError, VerificationError
 from taxledger.nodes.cli import disclosed
+from taxledger.nodes.cli.consentkeys import members_of
 from taxledger.nodes.cli.consentshow import say_use
 from taxledger.nodes.cli.evidenceshow import print_answer, print_erased, print_totals
 from taxledger.nodes.cli.output import (
@@ -145,7 +146,11 @@ def get(
     to_period: _MaybeTo = None,
     issuer: Annotated[
         int | None,
-        typer.Option("--issuer", metavar="N", help="Who attested; without it the consent's custodian, or 1."),
+        typer.Option(
+            "--issuer",
+            metavar="N",
+            help="Who attested; without it the consent's first custodian, or the home's own member.",
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -162,7 +167,13 @@ def get(
     if consent is not None:
         artefact = disclosed.read_artefact(consent)
         query = disclosed.question_of(
-            artefact, subject=subject, kinds=kind, from_period=from_period, to_period=to_period, issuer=issuer
+            artefact,
+            subject=subject,
+            kinds=kind,
+            from_period=from_period,
+            to_period=to_period,
+            issuer=issuer,
+            issued=None if kind or len(artefact.terms.custodians) == 1 else _issued(home),
         )
         data, said = disclosed.ask_under_consent(home, query, artefact, output)
         _say_answer(output, data, said.answer, said, as_json=as_json)
@@ -172,9 +183,17 @@ def get(
             "expected --consent FILE, or --subject, --kind, --from and --to at the issuer's own home"
         )
     check_writable(output)
-    data, answer = fetch(home, make_query(subject, kind, from_period, to_period, issuer or 1))
+    opened = open_home(home)
+    own = opened.config.number if opened.vault_path.exists() else 1  # who keeps records asks for its own
+    data, answer = fetch(home, make_query(subject, kind, from_period, to_period, issuer or own))
     write_file(output, data, private=True)
     _say_answer(output, data, answer, None, as_json=as_json)
+
+
+def _issued(home: Path) -> dict[int, tuple[int, ...]]:
+    """The kinds that each member issues, from the verified state."""
+    with connect(open_home(home)) as client:
+        return {number: member.kinds for number, member in members_of(client).items()}
 
 
 def _say_answer(output: Path, data: bytes, answer: Answer, said: Disclosed | None, *, as_json: bool) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import importlib.util
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,7 +36,13 @@ def grant_all_scopes(path: Path) -> str:
 
 
 def make_network(
-    directory: Path, *, members: list[str], observers: list[str], engine: str, network: str
+    directory: Path,
+    *,
+    members: list[str],
+    observers: list[str],
+    engine: str,
+    network: str,
+    issues: Mapping[str, Sequence[int]] | None = None,
 ) -> None:
     """``create_network`` at the present instant, with API keys of every scope."""
     from taxledger.nodes.network import create_network
@@ -44,6 +51,7 @@ def make_network(
         directory,
         members=members,
         observers=observers,
+        issues=issues,
         engine=engine,
         network=network,
         now=datetime.datetime.now(datetime.UTC),
@@ -58,15 +66,37 @@ def _names(text: str, option: str) -> list[str]:
     return names
 
 
+def _issues(texts: Sequence[str]) -> dict[str, list[int]] | None:
+    """``NAME=kind,kind`` of each option, by name; None without any."""
+    from taxledger.ledger.kinds import parse_kind
+
+    issues: dict[str, list[int]] = {}
+    for text in texts:
+        name, equals, kinds = text.partition("=")
+        if not name or not equals or name in issues:
+            raise InputError(f"expected --issues NAME=kind,kind, each name once, got {text!r}")
+        issues[name] = [parse_kind(each) for each in _names(kinds, "--issues")]
+    return issues or None
+
+
 def create(
     directory: DirectoryArgument,
     members: Annotated[
-        str, typer.Option("--members", metavar="NAMES", help="Validators; the first is sequencer and issuer.")
+        str, typer.Option("--members", metavar="NAMES", help="Validators; the first is the sequencer.")
     ] = "tax,bank1,bank2,bank3",
     observers: Annotated[
         str,
         typer.Option("--observers", metavar="NAMES", help="Members that only follow.", show_default=False),
     ] = "",
+    issues: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--issues",
+            metavar="NAME=KINDS",
+            help="Kinds of record that a member issues; may be repeated. Without it, the first member issues all.",
+            show_default=False,
+        ),
+    ] = None,
     engine: Annotated[str, typer.Option("--engine", help="The ordering engine.")] = "embedded",
     network: Annotated[
         str, typer.Option("--network-name", metavar="NAME", help="Part of the origin.")
@@ -75,9 +105,19 @@ def create(
     """Make a network folder: a home for every member, and DIR/policy.txt, the trust root for verifiers.
 
     Example: taxledger network create net --members tax,bank1,bank2,bank3 --observers auditor
+
+    Example: taxledger network create net --members tax,procurement,bank1,bank2
+    --issues tax=vat_invoice,tax_filing,tax_arrears --issues procurement=procurement_award
     """
     chosen, following = _names(members, "--members"), _names(observers, "--observers")
-    make_network(directory, members=chosen, observers=following, engine=engine, network=network)
+    make_network(
+        directory,
+        members=chosen,
+        observers=following,
+        issues=_issues(issues or ()),
+        engine=engine,
+        network=network,
+    )
     for name in (*chosen, *following):
         say(f"home    {directory / name}")
     say(f"policy  {directory / 'policy.txt'}")

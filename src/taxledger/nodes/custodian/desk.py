@@ -209,16 +209,11 @@ class ConsentDesk:
         if terms.recipient == self._member:
             # It has the records; and an erasure would wait for a notice to itself that nobody confirms.
             raise RefusedError("consent_terms_invalid", "expected another recipient than the custodian")
-        own, recipient = member_of(state.view, self._member), member_of(state.view, terms.recipient)
+        recipient = member_of(state.view, terms.recipient)
         if recipient is None or not recipient.is_active or recipient.hpke_key is None:
             raise RefusedError("recipient_unknown", f"member {terms.recipient} is no active recipient")
         check_predicates(terms)
-        kinds = [each.kind for each in terms.details] + ([PREDICATE_KIND] if terms.predicates else [])
-        for kind in kinds:
-            if own is None or kind not in own.kinds:
-                raise RefusedError(
-                    "consent_kind_exceeded", f"this custodian issues no records of {kind_name(kind)}"
-                )
+        self._check_kinds(state, terms)
         # Read once for each kind: a consent may name one kind sixteen times, and every field each time.
         named = dict.fromkeys(each.kind for each in terms.details if each.fields)
         schemas = {kind: self._fields(state, kind) for kind in named}
@@ -229,6 +224,26 @@ class ConsentDesk:
                         raise RefusedError(
                             "consent_fields_exceeded", f"{kind_name(detail.kind)} has no field {name}"
                         )
+
+    def _check_kinds(self, state: CertifiedState, terms: ConsentTerms) -> None:
+        """Each kind is one that some custodian named issues, and one of them at least is issued here: what a consent
+        names and nobody can show, its subject signed in vain.
+        """
+        kinds = {each.kind for each in terms.details} | ({PREDICATE_KIND} if terms.predicates else set())
+        named = {each.member: member_of(state.view, each.member) for each in terms.custodians}
+        issued = {
+            number: kinds.intersection(member.kinds)
+            for number, member in named.items()
+            if member is not None and member.is_active
+        }
+        if missing := kinds.difference(*issued.values()):
+            raise RefusedError(
+                "consent_kind_exceeded", f"no custodian named issues records of {kind_name(min(missing))}"
+            )
+        if not issued.get(self._member):
+            raise RefusedError(
+                "consent_kind_exceeded", "this custodian issues none of the kinds that the consent names"
+            )
 
     def _fields(self, state: CertifiedState, kind: int) -> list[frozenset[str]]:
         """Field names of every registered schema of a kind."""
