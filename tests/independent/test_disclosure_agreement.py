@@ -30,7 +30,7 @@ from disclosureforge import (
 from test_agreement import changed, encoded, normal
 from world import AGE_MS_MAX, NOW_MS, filing
 
-from taxledger.ledger import canonical, checkpoint, consent, verify
+from taxledger.ledger import canonical, checkpoint, signedbody, verify
 from taxledger.ledger.disclosure import verify_disclosure
 from taxledger.ledger.errors import EncodingError, VerificationError
 from taxledger.ledger.policy import decode_policy
@@ -51,7 +51,7 @@ SMALL_FILE = forge(
 def _remembered_signatures(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, name in (
         (checkpoint, "verify_signature"),
-        (consent, "verify_signature"),
+        (signedbody, "verify_signature"),
         (verify, "verify_tag_signature"),
         (disclosures, "tag_holds"),
     ):

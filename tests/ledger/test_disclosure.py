@@ -42,7 +42,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from world import AGE_MS_MAX, INVOICE, NOW_MS, RATING, SUBJECT, World, ask, filing
 
-from taxledger.ledger import canonical, checkpoint, consent, limits, parts, verify
+from taxledger.ledger import canonical, checkpoint, limits, parts, signedbody, verify
 from taxledger.ledger.disclosure import Disclosure, decode_disclosure, encode_disclosure
 from taxledger.ledger.errors import LimitError, UnavailableError, VerificationError
 from taxledger.ledger.parts import split_evidence
@@ -61,7 +61,7 @@ def _remembered_signatures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each signature is verified once: it is a pure function, and here most of the time would go into it."""
     for module, name in (
         (checkpoint, "verify_signature"),
-        (consent, "verify_signature"),
+        (signedbody, "verify_signature"),
         (verify, "verify_tag_signature"),
     ):
         monkeypatch.setattr(module, name, lru_cache(maxsize=256)(getattr(module, name)))

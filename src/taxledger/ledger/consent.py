@@ -17,12 +17,13 @@ from typing import Any
 
 from taxledger.ledger import canonical, limits
 from taxledger.ledger.consentstate import consent_id
-from taxledger.ledger.crypto import Signer, check_public_key, verify_signature
-from taxledger.ledger.errors import FormatError, RefusedError, VerificationError
-from taxledger.ledger.hashing import domain, domain_hash, keyed_hash
+from taxledger.ledger.crypto import Signer
+from taxledger.ledger.errors import FormatError, RefusedError
+from taxledger.ledger.hashing import domain_hash, keyed_hash
 from taxledger.ledger.query import Query
 from taxledger.ledger.records import check_subject
 from taxledger.ledger.shapes import array, ascending, fixed_bytes, integer, items, optional_bytes, text
+from taxledger.ledger.signedbody import decode_signed_body, encode_signed_body, verify_signed_body
 
 __all__ = [
     "FREQUENCIES",
@@ -55,6 +56,8 @@ PREDICATE_KIND = 12
 _CODE_BYTES_MAX = 64
 _TEXT_BYTES_MAX = 512
 _VERSION = 1
+_WHAT = "consent"
+_DOMAIN = "consent_signature"
 _RETENTION_DAYS_MAX = 3_660
 
 
@@ -234,9 +237,7 @@ def sign_artefact(terms: ConsentTerms, signer: Signer) -> Artefact:
     Raises:
         FormatError, LimitError: terms that no reader would take.
     """
-    body = canonical.encode(_terms_as_list(terms))
-    signature = signer.sign(domain("consent_signature") + body)
-    return decode_artefact(canonical.encode([_VERSION, "consent", body, signer.public_key, signature]))
+    return decode_artefact(encode_signed_body(_WHAT, _DOMAIN, _terms_as_list(terms), signer))
 
 
 def decode_artefact(raw: bytes) -> Artefact:
@@ -246,18 +247,10 @@ def decode_artefact(raw: bytes) -> Artefact:
         LimitError, EncodingError, FormatError: not an artefact in its one form.
         VerificationError: ``consent_signature_invalid``.
     """
-    value = items(canonical.decode(raw, bytes_max=limits.consent_bytes_max), 5, "an artefact")
-    version, what, body, public_key, signature = value
-    if type(version) is not int or [version, what] != [_VERSION, "consent"] or type(body) is not bytes:
-        raise FormatError("expected an artefact [1, 'consent', terms, public key, signature]")
-    check_public_key(fixed_bytes(public_key, 32, "a public key"))
-    fixed_bytes(signature, 64, "a signature")
-    terms = _decode_terms(canonical.decode(body, bytes_max=limits.consent_bytes_max))
-    try:
-        verify_signature(public_key, signature, domain("consent_signature") + body)
-    except VerificationError as error:
-        raise VerificationError("consent_signature_invalid", "not signed by the key it names") from error
-    return Artefact(raw=raw, terms=terms, public_key=public_key)
+    signed = decode_signed_body(raw, _WHAT, bytes_max=limits.consent_bytes_max)
+    terms = _decode_terms(signed.value)
+    verify_signed_body(signed, _DOMAIN, "consent_signature_invalid")
+    return Artefact(raw=raw, terms=terms, public_key=signed.public_key)
 
 
 def _decode_terms(value: Any) -> ConsentTerms:

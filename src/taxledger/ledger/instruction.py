@@ -10,17 +10,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from taxledger.ledger import canonical, limits
-from taxledger.ledger.crypto import Signer, check_public_key, verify_signature
-from taxledger.ledger.errors import FormatError, VerificationError
-from taxledger.ledger.hashing import domain
+from taxledger.ledger import limits
+from taxledger.ledger.crypto import Signer
+from taxledger.ledger.errors import FormatError
 from taxledger.ledger.shapes import fixed_bytes, integer, items
+from taxledger.ledger.signedbody import decode_signed_body, encode_signed_body, verify_signed_body
 
 __all__ = ["ACTIONS", "ConsentOrder", "Instruction", "decode_instruction", "sign_instruction"]
 
 ACTIONS = ("pause", "resume", "revoke")
 
 _VERSION = 1
+_WHAT = "consent_change"
+_DOMAIN = "consent_change_signature"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,13 +65,8 @@ def sign_instruction(order: ConsentOrder, signer: Signer) -> Instruction:
     Raises:
         FormatError: an order that no reader would take.
     """
-    body = canonical.encode(
-        [_VERSION, order.chain_id, order.consent, order.action, order.number, order.issued]
-    )
-    signature = signer.sign(domain("consent_change_signature") + body)
-    return decode_instruction(
-        canonical.encode([_VERSION, "consent_change", body, signer.public_key, signature])
-    )
+    value = [_VERSION, order.chain_id, order.consent, order.action, order.number, order.issued]
+    return decode_instruction(encode_signed_body(_WHAT, _DOMAIN, value, signer))
 
 
 def decode_instruction(raw: bytes) -> Instruction:
@@ -79,18 +76,10 @@ def decode_instruction(raw: bytes) -> Instruction:
         LimitError, EncodingError, FormatError: not an instruction in its one form.
         VerificationError: ``consent_signature_invalid``.
     """
-    value = items(canonical.decode(raw, bytes_max=limits.instruction_bytes_max), 5, "an instruction")
-    version, what, body, public_key, signature = value
-    if type(version) is not int or [version, what] != [_VERSION, "consent_change"] or type(body) is not bytes:
-        raise FormatError("expected an instruction [1, 'consent_change', order, public key, signature]")
-    check_public_key(fixed_bytes(public_key, 32, "a public key"))
-    fixed_bytes(signature, 64, "a signature")
-    order = _decode_order(canonical.decode(body, bytes_max=limits.instruction_bytes_max))
-    try:
-        verify_signature(public_key, signature, domain("consent_change_signature") + body)
-    except VerificationError as error:
-        raise VerificationError("consent_signature_invalid", "not signed by the key it names") from error
-    return Instruction(raw=raw, order=order, public_key=public_key)
+    signed = decode_signed_body(raw, _WHAT, bytes_max=limits.instruction_bytes_max)
+    order = _decode_order(signed.value)
+    verify_signed_body(signed, _DOMAIN, "consent_signature_invalid")
+    return Instruction(raw=raw, order=order, public_key=signed.public_key)
 
 
 def _decode_order(value: Any) -> ConsentOrder:
