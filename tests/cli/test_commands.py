@@ -277,7 +277,7 @@ def test_a_bank_is_no_issuer(net: Path, shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["attest", "--home", "HOME", "--source", "pdf", "FILE"], "cumcm or csv"),
+        (["attest", "--home", "HOME", "--source", "pdf", "FILE"], "auto, csv or one of cumcm"),
         (["attest", "--home", "HOME", "--source", "csv", "FILE"], "needs --mapping"),
         (["attest", "--home", "HOME", "--source", "cumcm", "--mapping", "FILE", "FILE"], "for --source csv"),
         (["attest", "--home", "HOME", "--source", "cumcm", "--kind", "tax_filing", "FILE"], "vat_invoice"),

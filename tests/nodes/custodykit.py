@@ -61,7 +61,7 @@ class Ledger:
     """
 
     def __init__(self) -> None:
-        kinds = tuple(sorted(each.kind for each in BUILTIN))
+        kinds = tuple(sorted({each.kind for each in BUILTIN}))
         genesis = chainkit.make_genesis()
         members = tuple(
             each if each.number != chainkit.ISSUER else chainkit.client(chainkit.ISSUER, "tax", kinds=kinds)

@@ -438,8 +438,24 @@ def test_control_totals_are_the_files_own(custody: Custody, tmp_path: Path) -> N
     ]
     outcome = custody.upload(write_cumcm(tmp_path / "a.csv", rows))
     assert outcome.files[0].control_totals() == [
-        {"direction": "sale", "status": "valid", "count": 2, "net": 220, "tax": 26, "gross": 246},
-        {"direction": "sale", "status": "voided", "count": 1, "net": 10000, "tax": 1300, "gross": 11300},
+        {
+            "direction": "sale",
+            "status": "valid",
+            "currency": "CNY",
+            "count": 2,
+            "net": 220,
+            "tax": 26,
+            "gross": 246,
+        },
+        {
+            "direction": "sale",
+            "status": "voided",
+            "currency": "CNY",
+            "count": 1,
+            "net": 10000,
+            "tax": 1300,
+            "gross": 11300,
+        },
     ]
 
 

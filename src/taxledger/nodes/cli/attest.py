@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from taxledger.ledger.errors import InputError
+from taxledger.nodes.cli.attestplan import Plan, make_plan
 from taxledger.nodes.cli.output import (
     HomeOption,
     JsonOption,
@@ -25,38 +26,12 @@ from taxledger.nodes.cli.output import (
 if TYPE_CHECKING:
     from taxledger.nodes.custodian.report import FileOutcome, UploadOutcome
     from taxledger.nodes.custodian.upload import Progress
-    from taxledger.nodes.sources.rows import Source
 
-__all__ = ["open_source", "register", "upload_files"]
+__all__ = ["register", "upload_plan"]
 
 _COUNTS = ("rows", "accepted", "amended", "duplicates", "rejected")
-_SOURCES = ("cumcm", "csv")
+_TOTAL_KEYS = ("direction", "status", "currency", "count")
 _REJECTIONS_SHOWN = 5
-
-
-def open_source(source: str, *, mapping: Path | None, subject: str | None, kind: str | None) -> Source:
-    """The source of these options. Raises InputError."""
-    from taxledger.ledger.records import parse_subject
-    from taxledger.ledger.schemas import kind_name, parse_kind
-    from taxledger.nodes.sources.cumcm import CumcmSource
-    from taxledger.nodes.sources.mapping import load_mapping
-    from taxledger.nodes.sources.tabular import TableSource
-
-    chosen = parse_subject(subject) if subject is not None else None
-    if source not in _SOURCES:
-        raise InputError(f"expected --source {' or '.join(_SOURCES)}, got {source!r}")
-    opened: Source
-    if source == "cumcm":
-        if mapping is not None:
-            raise InputError("--mapping is for --source csv; the columns of cumcm files are known")
-        opened = CumcmSource(chosen)
-    else:
-        if mapping is None:
-            raise InputError("--source csv needs --mapping FILE, which says what the columns mean")
-        opened = TableSource(load_mapping(mapping), chosen)
-    if kind is not None and parse_kind(kind) != opened.schema.kind:
-        raise InputError(f"--kind {kind}: these files hold {kind_name(opened.schema.kind)}")
-    return opened
 
 
 @contextmanager
@@ -92,32 +67,55 @@ def _progress_bar(files: Sequence[Path], *, quiet: bool) -> Iterator[Callable[[P
         yield show
 
 
-def upload_files(
-    home_path: Path,
-    source: Source,
-    files: Sequence[Path],
-    *,
-    through: str | None = None,
-    dry_run: bool = False,
-    quiet: bool = False,
+def upload_plan(
+    home_path: Path, plan: Plan, *, through: str | None = None, dry_run: bool = False, quiet: bool = False
 ) -> UploadOutcome:
-    """Attest files through the home's node; see ``custodian.upload.Uploader.upload`` for the errors."""
+    """Attest all files of a plan through the home's node, one upload a group.
+
+    Raises:
+        InputError: ``through`` with files of several kinds: it is said of one. As
+        ``custodian.upload.Uploader.upload`` besides; what was attested by then stays, and counts as duplicates
+        when it is run again.
+    """
     try:
         from taxledger.nodes.cli.submitting import open_desk
+        from taxledger.nodes.custodian.report import join_outcomes
         from taxledger.nodes.custodian.upload import Uploader
     except ModuleNotFoundError as error:
         raise missing_package(error.name) from error
-    with open_desk(open_home(home_path)) as desk, _progress_bar(files, quiet=quiet) as show:
+    if through is not None and len(plan.groups) > 1:
+        kinds = ", ".join(each.source.schema.name for each in plan.groups)
+        raise InputError(f"--through is said of one kind; these files hold {kinds}")
+    outcomes, notes = [], []
+    if through is not None and plan.unknown:
+        notes.append(
+            f"attested through was not moved to {through}: {len(plan.unknown)} files could not be read"
+        )
+        through = None
+    with open_desk(open_home(home_path)) as desk, _progress_bar(plan.files, quiet=quiet) as show:
         uploader = Uploader(desk.vault, desk.signer, desk.submitter, progress=show)
-        return uploader.upload(files, source, through=through, dry_run=dry_run)
+        for group in plan.groups:
+            outcome = uploader.upload(list(group.formats), group.source, through=through, dry_run=dry_run)
+            for file, name in zip(outcome.files, group.formats.values(), strict=True):
+                file.format = name
+            outcomes.append(outcome)
+    unknown = {str(path): reason for path, reason in plan.unknown.items()}
+    return join_outcomes(
+        outcomes, unknown, order=[str(each) for each in plan.files], notes=notes, dry_run=dry_run
+    )
 
 
 def attest(
     home: HomeOption,
-    files: Annotated[list[Path], typer.Argument(metavar="FILE…", exists=True, dir_okay=False, readable=True)],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE|DIR…", exists=True, readable=True)],
     source: Annotated[
-        str, typer.Option("--source", metavar="cumcm|csv", help="The form of the files; csv is also xlsx.")
-    ],
+        str,
+        typer.Option(
+            "--source",
+            metavar="auto|csv|FORMAT",
+            help="The format of the files; auto tells it from each file's content; csv is also xlsx.",
+        ),
+    ] = "auto",
     mapping: Annotated[
         Path | None, typer.Option("--mapping", metavar="FILE", help="What the columns mean, for csv.")
     ] = None,
@@ -127,6 +125,10 @@ def attest(
     kind: Annotated[
         str | None, typer.Option("--kind", metavar="K", help="The kind of record, to be sure.")
     ] = None,
+    side: Annotated[
+        str,
+        typer.Option("--side", metavar="sale|purchase", help="Invoices: the seller's record or the buyer's."),
+    ] = "sale",
     through: Annotated[
         str | None,
         typer.Option("--through", metavar="YYYY-MM-DD", help="Everything up to this day is attested now."),
@@ -137,12 +139,12 @@ def attest(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would happen.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Attest every row of the files that is new; run it again to go on where it stopped.
+    """Attest every record of the files that is new; run it again to go on where it stopped.
 
-    Example: taxledger attest --home net/tax --source cumcm f1_input/*.csv.gz --report rejected.csv
+    Example: taxledger attest --home net/tax --source auto invoices/ --report rejected.csv
     """
-    opened = open_source(source, mapping=mapping, subject=subject, kind=kind)
-    outcome = upload_files(home, opened, files, through=through, dry_run=dry_run, quiet=as_json)
+    plan = make_plan(files, source, mapping=mapping, subject=subject, kind=kind, side=side)
+    outcome = upload_plan(home, plan, through=through, dry_run=dry_run, quiet=as_json)
     if report is not None:
         from taxledger.nodes.custodian.report import write_report
 
@@ -164,22 +166,22 @@ def print_outcome(outcome: UploadOutcome) -> None:
         warnings = sum(len(each.warnings) for each in outcome.files)
         rows.append(("all files", *(outcome.sum(name) for name in _COUNTS), warnings))
     print_table(("file", *_COUNTS, "warnings"), rows, right=range(1, 7))
-    totals = _sum_totals(outcome)
-    if totals:
-        names = [name for name in totals[0] if name not in ("direction", "status", "count")]
+    for kind, totals in _sum_totals(outcome).items():
+        names = [name for name in totals[0] if name not in _TOTAL_KEYS]
         say("")
         print_table(
-            ("control totals", "status", "count", *names),
+            (f"control totals, {kind}", "status", "currency", "count", *names),
             [
                 (
                     each["direction"] or "",
                     each["status"],
+                    each["currency"] or "",
                     each["count"],
-                    *(money(each[name]) for name in names),
+                    *(money(each[name], each["currency"] or "CNY") for name in names),
                 )
                 for each in totals
             ],
-            right=range(2, 3 + len(names)),
+            right=range(3, 4 + len(names)),
         )
     for each in outcome.files:
         if each.error:
@@ -207,22 +209,25 @@ def _note_rejected(file: FileOutcome) -> None:
         note(f"{file.file}: and {len(rejected) - _REJECTIONS_SHOWN:,} more rejected; --report FILE lists all")
 
 
-def _sum_totals(outcome: UploadOutcome) -> list[dict[str, Any]]:
-    """The control totals of all files, by direction and status."""
-    sums: dict[tuple[str, str], dict[str, Any]] = {}
+def _sum_totals(outcome: UploadOutcome) -> dict[str, list[dict[str, Any]]]:
+    """The control totals of all files by kind, then by direction, status and currency."""
+    sums: dict[tuple[str, str, str, str], dict[str, Any]] = {}
     for file in outcome.files:
         for row in file.control_totals():
-            key = (row["direction"] or "", row["status"])
+            key = (file.kind, row["direction"] or "", row["status"], row["currency"] or "")
             into = sums.get(key)
             sums[key] = (
                 row
                 if into is None
                 else {
-                    name: value if name in ("direction", "status") else into[name] + value
+                    name: value if name in _TOTAL_KEYS and name != "count" else into[name] + value
                     for name, value in row.items()
                 }
             )
-    return [sums[key] for key in sorted(sums)]
+    by_kind: dict[str, list[dict[str, Any]]] = {}
+    for key in sorted(sums):
+        by_kind.setdefault(key[0], []).append(sums[key])
+    return by_kind
 
 
 def register(app: typer.Typer) -> None:

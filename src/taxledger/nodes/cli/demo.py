@@ -22,7 +22,8 @@ import typer
 
 from taxledger.ledger.errors import InputError, UnavailableError, VerificationError
 from taxledger.nodes.cli import demoshare, evidence, ledger
-from taxledger.nodes.cli.attest import open_source, upload_files
+from taxledger.nodes.cli.attest import upload_plan
+from taxledger.nodes.cli.attestplan import make_plan
 from taxledger.nodes.cli.network import make_network, require_node_packages
 from taxledger.nodes.cli.output import money, say, write_file
 
@@ -116,10 +117,10 @@ def _attest(stage: _Stage, portfolio: Portfolio) -> None:
     sources = stage.folder / "sources"
     sources.mkdir()
     for file in write_portfolio(portfolio, sources):
-        source = open_source("csv", mapping=file.mapping, subject=None, kind=file.kind)
+        plan = make_plan([file.path], "csv", mapping=file.mapping, kind=file.kind)
         begin = time.monotonic()
         through = file.through or None
-        outcome = upload_files(stage.home("tax"), source, [file.path], through=through, quiet=True)
+        outcome = upload_plan(stage.home("tax"), plan, through=through, quiet=True)
         taken = time.monotonic() - begin
         counts = ", ".join(f"{outcome.sum(name):,} {name}" for name in _COUNTS)
         warnings = sum(len(each.warnings) for each in outcome.files)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from taxledger.ledger.errors import InputError, UnavailableError
+from taxledger.nodes.sources.currencies import MINOR_DIGITS
 
 if TYPE_CHECKING:
     from taxledger.api.client import Client
@@ -47,7 +48,6 @@ JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on s
 
 _AGE = re.compile(r"([0-9]{1,6})(ms|s|m|h|d)")
 _AGE_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_MINOR_DIGITS = {"JPY": 0, "KRW": 0, "HUF": 2, "BHD": 3, "KWD": 3, "OMR": 3, "TND": 3}
 
 
 _UNSHOWN = dict.fromkeys(
@@ -104,7 +104,7 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[object]], *, right:
 
 def money(minor: int, currency: str = "CNY") -> str:
     """Minor units with thousands separated: ``-1,234.50``."""
-    digits = _MINOR_DIGITS.get(currency, 2)
+    digits = MINOR_DIGITS.get(currency, 2)
     sign, whole = "-" if minor < 0 else "", abs(minor)
     if not digits:
         return f"{sign}{whole:,}"

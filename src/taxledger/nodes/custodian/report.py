@@ -6,7 +6,7 @@ Invariant: accepted + amended + duplicates + rejected = rows read, for every fil
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from taxledger.ledger.records import Status
 from taxledger.ledger.schemas import Row, Schema
 from taxledger.nodes.sources.rows import BadRow
 
-__all__ = ["FileOutcome", "UploadOutcome", "write_report"]
+__all__ = ["FileOutcome", "UploadOutcome", "join_outcomes", "write_report"]
 
 _HEADER = ("file", "line", "result", "code", "column", "found", "expected", "expected_zh")
 _HEADER_ZH = ("文件", "行", "结果", "代码", "列", "实际内容", "应为（英文）", "应为")
@@ -33,10 +33,11 @@ class FileOutcome:
         accepted, amended, duplicates, rejected: what became of them; they add up to ``rows``.
         rejections: one for every rejected row, with line and reason.
         warnings: rows that were attested although they are odd.
-        totals: by (direction, or "" for kinds without one; status): the number of rows that could be read,
-        and
-            the sum of each money field in minor units. By the rows' own status, duplicates included, so that
-            they can be held against the bookkeeping the file came from.
+        totals: by (direction, or "" for kinds without one; status; currency, or ""): the number of rows that
+            could be read, and the sum of each money field in minor units. By the rows' own status, duplicates
+            included, so that they can be held against the bookkeeping the file came from.
+        kind: of its records, by name.
+        format: by which they were read, as ``--source`` names it.
         error: why reading stopped, or None when the file was read to its end.
     """
 
@@ -48,14 +49,18 @@ class FileOutcome:
     rejected: int = 0
     rejections: list[BadRow] = field(default_factory=list)
     warnings: list[BadRow] = field(default_factory=list)
-    totals: dict[tuple[str, int], list[int]] = field(default_factory=dict)
+    totals: dict[tuple[str, int, str], list[int]] = field(default_factory=dict)
     money: tuple[str, ...] = ()
+    kind: str = ""
+    format: str = ""
     error: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For ``--json``: plain values only."""
         return {
             "file": self.file,
+            "kind": self.kind or None,
+            "format": self.format or None,
             "rows": self.rows,
             "accepted": self.accepted,
             "amended": self.amended,
@@ -67,15 +72,16 @@ class FileOutcome:
         }
 
     def control_totals(self) -> list[dict[str, Any]]:
-        """``totals`` as a list of ``{direction, status, count, …}`` with the kind's money fields."""
+        """``totals`` as a list of ``{direction, status, currency, count, …}`` with the kind's money fields."""
         return [
             {
                 "direction": direction or None,
                 "status": Status(status).name.lower(),
+                "currency": currency or None,
                 "count": sums[0],
                 **dict(zip(self.money, sums[1:], strict=True)),
             }
-            for (direction, status), sums in sorted(self.totals.items())
+            for (direction, status, currency), sums in sorted(self.totals.items())
         ]
 
 
@@ -85,14 +91,18 @@ class Totaller:
     def __init__(self, schema: Schema) -> None:
         self.money = tuple(each.name for each in schema.fields if each.type == "money")
         self._at = tuple(schema.position[name] for name in self.money)
+        self.kind = schema.name
         self._direction = schema.position.get("direction")
+        self._currency = schema.position.get("currency")
 
     def add(self, outcome: FileOutcome, status: int, values: Row) -> None:
         """Counts one row under its own status."""
         direction = "" if self._direction is None else str(values[self._direction] or "")
-        sums = outcome.totals.get((direction, status))
+        currency = "" if self._currency is None else str(values[self._currency] or "")
+        key = (direction, status, currency)
+        sums = outcome.totals.get(key)
         if sums is None:
-            sums = outcome.totals[direction, status] = [0] * (1 + len(self._at))
+            sums = outcome.totals[key] = [0] * (1 + len(self._at))
         sums[0] += 1
         for number, at in enumerate(self._at, 1):
             value = values[at]
@@ -149,6 +159,37 @@ class UploadOutcome:
             "notes": list(self.notes),
             "dry_run": self.dry_run,
         }
+
+
+def join_outcomes(
+    outcomes: Sequence[UploadOutcome],
+    unknown: Mapping[str, str],
+    *,
+    order: Sequence[str],
+    notes: Sequence[str] = (),
+    dry_run: bool = False,
+) -> UploadOutcome:
+    """Several uploads as one: of files of several kinds, and of files that no upload could read.
+
+    Args:
+        outcomes: of uploads of different files.
+        unknown: reason by file.
+        order: of all files.
+        notes: to be added.
+        dry_run: whether all of them were.
+    """
+    files = {each.file: each for outcome in outcomes for each in outcome.files}
+    files |= {file: FileOutcome(file=file, error=reason) for file, reason in unknown.items()}
+    return UploadOutcome(
+        files=[files[each] for each in order],
+        transactions=sum(each.transactions for each in outcomes),
+        refused=[pair for each in outcomes for pair in each.refused],
+        resumed=sum(each.resumed for each in outcomes),
+        resumed_refused=sum(each.resumed_refused for each in outcomes),
+        through=next((each.through for each in outcomes if each.through), None),
+        notes=[*(text for each in outcomes for text in each.notes), *notes],
+        dry_run=dry_run,
+    )
 
 
 def write_report(path: Path, files: Iterable[FileOutcome]) -> None:

@@ -230,7 +230,7 @@ class _Run:
 
     def _read(self, path: Path, source: Source, matcher: Matcher, totaller: Totaller) -> None:
         tally = self._tally
-        outcome = FileOutcome(file=str(path), money=totaller.money)
+        outcome = FileOutcome(file=str(path), money=totaller.money, kind=totaller.kind)
         number = len(tally.files)
         tally.files.append(outcome)
         tally.names.append(str(path))

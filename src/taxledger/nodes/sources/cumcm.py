@@ -16,9 +16,10 @@ from taxledger.ledger.errors import FormatError
 from taxledger.ledger.records import Status, parse_subject
 from taxledger.ledger.schemas import KINDS, Row, Schema
 from taxledger.nodes.sources.cells import drop_leading_zeros, parse_date, parse_money, parse_text, strip_cell
+from taxledger.nodes.sources.formats import Format, Look
 from taxledger.nodes.sources.rows import BadRow, CellError, SourceRow, open_text
 
-__all__ = ["CumcmSource"]
+__all__ = ["FORMAT", "CumcmSource"]
 
 _ENTERPRISE, _NUMBER, _DATE = "企业代号", "发票号码", "开票日期"
 _NET, _TAX, _GROSS, _STATUS = "金额", "税额", "价税合计", "发票状态"
@@ -123,3 +124,17 @@ def _columns(path: Path, header: list[str]) -> tuple[tuple[int, ...], str]:
             f"/ 第 1 行表头应包含以上各列"
         )
     return tuple(header.index(name) for name in wanted), _DIRECTIONS[party]
+
+
+def _looks(look: Look) -> bool:
+    header = look.lines[0] if look.lines else ()
+    return _ENTERPRISE in header and _NUMBER in header and any(name in header for name in _DIRECTIONS)
+
+
+FORMAT = Format(
+    name="cumcm",
+    title="VAT invoices of CUMCM 2020, problem C (CSV)",
+    schema=CumcmSource().schema,
+    looks=_looks,
+    open=lambda options: CumcmSource(options.subject),
+)
