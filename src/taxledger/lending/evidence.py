@@ -134,4 +134,6 @@ def _fact(record: AnsweredRecord, issuer: int) -> Fact:
         fingerprint=record.fingerprint,
         schema=record.schema.number,
         fields=record.fields or {},
+        closed=record.closed,
+        period=record.period,
     )

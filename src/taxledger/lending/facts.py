@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from taxledger.ledger.fields import Value
 from taxledger.ledger.records import Status
@@ -30,6 +31,8 @@ class Fact:
         fingerprint: 16 bytes where the kind can be pledged, else None.
         schema: number of the schema of its kind.
         fields: by name, absent ones left out; empty for an erased record.
+        closed: names of the fields that the consent does not open: not among ``fields``, and need not be absent.
+        period: ``YYYY-MM``, ``YYYY-Qn`` or ``YYYY``, known of an erased record too; empty: not known.
     """
 
     kind: int
@@ -40,6 +43,8 @@ class Fact:
     fingerprint: bytes | None
     schema: int
     fields: Mapping[str, Value]
+    closed: tuple[str, ...] = ()
+    period: str = ""
 
     @property
     def counted(self) -> bool:
@@ -75,11 +80,13 @@ class Facts:
         subject: ``scheme:identifier``.
         records: by kind, ascending by key; all statuses.
         coverage: by kind; a kind without an entry was not asked.
+        derived: tables that features make of the records once; it says nothing that they do not.
     """
 
     subject: str
     records: Mapping[int, tuple[Fact, ...]] = field(default_factory=dict)
     coverage: Mapping[int, Coverage] = field(default_factory=dict)
+    derived: dict[Any, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def of(self, kind: int) -> tuple[Fact, ...]:
         """All records of a kind, whatever their status; empty where it was not asked."""
