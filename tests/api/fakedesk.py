@@ -14,6 +14,8 @@ from taxledger.api.custody import (
     DossierProgress,
     ErasureNotice,
     ErasureReceipt,
+    ForwardedConsent,
+    GrantFailure,
     StoredDisclosure,
     UseEntry,
 )
@@ -51,6 +53,7 @@ class FakeDesk:
         self.asked: list[tuple[Query, bytes, bytes]] = []
         self.answers: list[DossierProgress | bytes | Exception] = []
         self.closed = 0
+        self.failures: list[GrantFailure] = []
         self.kept: dict[tuple[bytes, int], bytes] = {}
         self.discarded: list[str] = []
 
@@ -192,6 +195,10 @@ class FakeDesk:
                 yield item
         finally:
             self.closed += 1
+
+    async def forward(self, artefact: bytes) -> ForwardedConsent:
+        self._check()
+        return ForwardedConsent(receipts=(await self.grant(artefact),), failures=tuple(self.failures))
 
     async def revoke(self, consent: bytes, preimage: bytes) -> ConsentReceipt:
         self._check()

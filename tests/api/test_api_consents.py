@@ -12,9 +12,11 @@ import httpx
 import pytest
 from consentkit import SUBJECT_KEY, SUBJECT_SECRET, make_artefact, make_terms
 from fakedesk import CUSTODIAN, FakeDesk, make_desk
-from fakenode import FakeNode, Keys, make_app
+from fakenode import FakeNode, Keys, make_app, policy_of
 
 from taxledger.api import models_consents as models
+from taxledger.api.client import AsyncClient
+from taxledger.api.custody import GrantFailure
 from taxledger.api.problems import PROBLEMS
 from taxledger.api.routes_consents import _GRANT_PROBLEMS
 from taxledger.ledger.consent import Artefact, CustodianTerms, revoke_preimage
@@ -228,3 +230,32 @@ async def test_a_bad_subject_is_not_quoted(http: httpx.AsyncClient, path: str) -
     answer = await http.post(path, json=body)
     assert (answer.status_code, answer.json()["code"]) == (422, "request_invalid")
     assert "E14" not in json.dumps(answer.json())
+
+
+async def test_a_forwarded_artefact_names_who_failed_and_is_sent_again(
+    http: httpx.AsyncClient, node: FakeNode, desk: FakeDesk
+) -> None:
+    await register(http)
+    given = artefact(node)
+    failure = GrantFailure(member=9, code="unavailable", detail="it does not answer")
+    desk.failures = [failure]
+    headers = {"Idempotency-Key": "k"}
+    answer = await http.post("/v1/consents/forward", json={"artefact": b64(given.raw)}, headers=headers)
+    said = models.ForwardedBody.model_validate_json(answer.content)
+    assert (answer.status_code, said.receipts[0].status) == (202, "active")
+    assert [(each.member, each.code) for each in said.failures] == [(9, "unavailable")]
+    desk.failure = RefusedError("consent_recipient_mismatch", "another")
+    answer = await http.post("/v1/consents/forward", json={"artefact": b64(given.raw)}, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (403, "consent_recipient_mismatch")
+
+
+async def test_the_client_returns_what_there_is(node: FakeNode, keys: Keys, desk: FakeDesk) -> None:
+    given = artefact(node)
+    desk.keys[SUBJECT] = [SUBJECT_KEY.public_key]
+    desk.failures = [GrantFailure(member=9, code="consent_key_unknown", detail="x")]
+    transport = httpx.ASGITransport(app=make_app(node, keys, custody=desk, disclosures=desk))
+    policy = policy_of(node.chain)
+    async with AsyncClient("http://127.0.0.1", keys.tokens["all"], policy, transport=transport) as client:
+        made = await client.forward_consent(given.raw)
+    assert [each.consent for each in made.receipts] == [given.id(CUSTODIAN)]
+    assert made.failures == tuple(desk.failures)

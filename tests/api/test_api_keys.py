@@ -25,6 +25,7 @@ SCOPES = {
     "/v1/openapi.json": set(SCOPE_NAMES),
     "/v1/subjects": {"custody"},
     "/v1/consents": {"custody"},
+    "/v1/consents/forward": {"disclose"},
     "/v1/consents/instructions": {"custody"},
     "/v1/consents/list": {"custody"},
     "/v1/consents/receipt": {"custody"},

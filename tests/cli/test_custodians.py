@@ -16,6 +16,7 @@ from taxledger.nodes.cli.main import main
 from taxledger.nodes.control import network_home
 
 SUBJECT = "cumcm:E1"
+PROCUREMENT, PLATFORM = 4, 5
 RANGE = ("--from", "2025-01", "--until", "2025-12")
 AWARDS = """
 kind = "procurement_award"
@@ -70,7 +71,8 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("custodians")
     net = folder / "net"
     assert main([
-        "network", "create", str(net), "--members", "tax,procurement,bank1", "--observers", "platform",
+        "network", "create", str(net), "--members", "tax,bank1,bank2",
+        "--observers", "procurement,platform",
         "--issues", "tax=vat_invoice,tax_filing", "--issues", "procurement=procurement_award",
     ]) == 0  # fmt: skip
     assert main(["network", "start", str(net)]) == 0
@@ -119,27 +121,47 @@ def test_one_artefact_opens_both_custodians(shell: Shell, net: Path, wallet: Pat
     granted = grant(shell, net, wallet, artefact).json
     assert [each["status"] for each in granted["receipts"]] == ["active"]
     (pending,) = granted["pending"]
-    assert pending["member"] == 2
-    refused = ask(shell, net, artefact, output, "--issuer", 2)
+    assert pending["member"] == PROCUREMENT
+    refused = ask(shell, net, artefact, output, "--issuer", PROCUREMENT)
     assert (refused.status, "consent_unknown" in refused.err) == (1, True)
     again = ("--wallet", wallet, "--consent", pending["consent"], "-o", artefact, "--json")
     handed = shell.ok("consent", "hand-in", "--home", net / "procurement", *again).json
     assert (handed["consent"], handed["status"]) == (pending["consent"], "active")
-    for issuer, kind, records in ((1, "vat_invoice", 1), (2, "procurement_award", 2)):
+    for issuer, kind, records in ((1, "vat_invoice", 1), (PROCUREMENT, "procurement_award", 2)):
         said = ask(shell, net, artefact, output, "--issuer", issuer).json
         assert (said["verified"], said["records"], said["disclosure"]["custodian"]) == (True, records, issuer)
         question = ("--subject", SUBJECT, "--kind", kind, "--from", "2025-01", "--to", "2025-12")
-        who = ("--recipient", "4", "--issuer", issuer, "--policy", net / "policy.txt")
+        who = ("--recipient", PLATFORM, "--issuer", issuer, "--policy", net / "policy.txt")
         assert shell.ok("evidence", "verify", output, *question, *who, "--json").json["records"] == records
     # What the other one issues is not to be had here.
     assert ask(shell, net, artefact, output, "--issuer", 1, "--kind", "procurement_award").status == 1
     listed = shell.ok("consent", "list", "--home", net / "bank1", "--wallet", wallet, "--json").json
     mine = [each for each in listed["consents"] if each["in_wallet"]]
-    assert sorted((each["custodian"], each["uses"]) for each in mine) == [(1, 1), (2, 1)]
+    assert sorted((each["custodian"], each["uses"]) for each in mine) == [(1, 1), (PROCUREMENT, 1)]
     change = ("--home", net / "procurement", "--wallet", wallet, "--consent", pending["consent"], "--json")
     assert shell.ok("consent", "revoke", *change).json["status"] == "revoked"
-    assert "consent_revoked" in ask(shell, net, artefact, output, "--issuer", 2).err
+    assert "consent_revoked" in ask(shell, net, artefact, output, "--issuer", PROCUREMENT).err
     assert ask(shell, net, artefact, output).status == 0
+
+
+def test_the_recipient_hands_it_to_all_of_them(shell: Shell, net: Path, wallet: Path, tmp_path: Path) -> None:
+    artefact = tmp_path / "e1.consent"
+    shell.ok("network", "stop", net, "--member", "procurement")
+    try:
+        said = grant(shell, net, wallet, artefact, home="platform")
+    finally:
+        shell.ok("network", "start", net, "--member", "procurement")
+    assert said.status == 1
+    (receipt,), (pending,) = said.json["receipts"], said.json["pending"]
+    assert (receipt["status"], pending["member"], pending["code"]) == ("active", PROCUREMENT, "unavailable")
+    for _ in range(2):  # the same again is the same
+        again = ("--wallet", wallet, "--consent", receipt["consent"], "-o", artefact, "--json")
+        both = shell.ok("consent", "hand-in", "--home", net / "platform", *again).json["receipts"]
+        assert [each["consent"] for each in both] == [receipt["consent"], pending["consent"]]
+        assert both[0]["transaction"] == receipt["transaction"]
+    for issuer, records in ((1, 1), (PROCUREMENT, 2)):
+        said = ask(shell, net, artefact, tmp_path / "e1.disclosure", "--issuer", issuer)
+        assert said.json["records"] == records
 
 
 def test_kinds_without_issuer_are_refused_before_signing(

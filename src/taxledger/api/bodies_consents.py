@@ -10,17 +10,36 @@ from taxledger.api.custody import (
     ConsentReceipt,
     DossierProgress,
     ErasureReceipt,
+    ForwardedConsent,
+    GrantFailure,
     StoredDisclosure,
     UseEntry,
 )
 
-__all__ = ["consent_body", "consent_receipt_body", "disclosure_body", "erasure_body", "progress_row"]
+__all__ = [
+    "consent_body",
+    "consent_receipt_body",
+    "disclosure_body",
+    "erasure_body",
+    "forwarded_body",
+    "progress_row",
+]
 
 
 def consent_receipt_body(receipt: ConsentReceipt) -> dict[str, Any]:
     """A receipt as JSON (models_consents.ConsentReceiptBody)."""
     body = {name: getattr(receipt, name) for name in ConsentReceipt.__slots__}
     return body | {"consent": receipt.consent.hex(), "transaction": receipt.transaction.hex()}
+
+
+def forwarded_body(forwarded: ForwardedConsent) -> dict[str, Any]:
+    """What became of an artefact at each custodian as JSON (models_consents.ForwardedBody)."""
+    return {
+        "receipts": [consent_receipt_body(each) for each in forwarded.receipts],
+        "failures": [
+            {name: getattr(each, name) for name in GrantFailure.__slots__} for each in forwarded.failures
+        ],
+    }
 
 
 def consent_body(entry: ConsentEntry) -> dict[str, Any]:

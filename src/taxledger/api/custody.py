@@ -29,6 +29,8 @@ __all__ = [
     "DossierProgress",
     "ErasureNotice",
     "ErasureReceipt",
+    "ForwardedConsent",
+    "GrantFailure",
     "StoredDisclosure",
     "UseEntry",
 ]
@@ -52,6 +54,34 @@ class ConsentReceipt:
     height: int
     index: int
     time_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrantFailure:
+    """A custodian at which an artefact is not granted.
+
+    Attributes:
+        member: its number.
+        code: of the problem: ``unavailable`` where trying again can help.
+        detail: one sentence.
+    """
+
+    member: int
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForwardedConsent:
+    """What became of an artefact that its recipient handed to every custodian it names.
+
+    Attributes:
+        receipts: of those that granted it, ascending by member.
+        failures: of the others.
+    """
+
+    receipts: tuple[ConsentReceipt, ...]
+    failures: tuple[GrantFailure, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,6 +252,13 @@ class Disclosures(Protocol):
                 ``consent_early``, ``consent_expired``, ``consent_used_up``, ``consent_changed`` (another
                 artefact), ``use_closed``, ``disclosure_withheld`` (revoked while streaming; the message says
                 how many records came).
+        """
+
+    async def forward(self, artefact: bytes) -> ForwardedConsent:
+        """Hand an artefact to every custodian it names. One that is down or refuses hides none of the others.
+
+        Raises:
+            RefusedError: ``consent_signature_invalid``, ``consent_recipient_mismatch`` (not this member).
         """
 
     async def revoke(self, consent: bytes, preimage: bytes) -> ConsentReceipt:

@@ -24,6 +24,8 @@ __all__ = [
     "Disclosures",
     "ErasureBody",
     "ErasureRequest",
+    "ForwardedBody",
+    "GrantFailureBody",
     "GrantRequest",
     "InstructionRequest",
     "NoticeBody",
@@ -94,6 +96,25 @@ class ConsentReceiptBody(StrictModel):
     height: int
     index: int
     time_ms: int
+
+
+class GrantFailureBody(StrictModel):
+    """A custodian that did not grant, with the code of a problem."""
+
+    member: int
+    code: str
+    detail: str
+
+
+class ForwardedBody(StrictModel):
+    """What became of an artefact at each custodian it names."""
+
+    model_config = example(
+        receipts=[],
+        failures=[{"member": 2, "code": "unavailable", "detail": "procurement does not answer"}],
+    )
+    receipts: list[ConsentReceiptBody]
+    failures: list[GrantFailureBody]
 
 
 class SubjectRequest(StrictModel):

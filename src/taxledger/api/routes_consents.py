@@ -10,7 +10,12 @@ from starlette.responses import Response
 
 from taxledger.api import models_consents as models
 from taxledger.api.bodies import json_answer
-from taxledger.api.bodies_consents import consent_body, consent_receipt_body, erasure_body
+from taxledger.api.bodies_consents import (
+    consent_body,
+    consent_receipt_body,
+    erasure_body,
+    forwarded_body,
+)
 from taxledger.api.consentreceipt import StatusChange, receipt_document
 from taxledger.api.custody import ConsentEntry, ConsentReceipt, Custody, Disclosures
 from taxledger.api.idempotency import Answer
@@ -110,6 +115,27 @@ async def grant(request: Request, idempotency_key: IdempotencyKey = None) -> Res
         except VerificationError as error:
             raise ProblemError(error.code, "the artefact's signature does not verify") from None
         return json_answer(200, consent_receipt_body(await _custody(request).grant(raw)))
+
+    return await answer_once(request, work)
+
+
+@router.post(
+    "/v1/consents/forward",
+    summary="Hand an artefact to every custodian it names, at the recipient's node",
+    dependencies=[needs("disclose")],
+    response_model=models.ForwardedBody,
+    responses={
+        202: {"model": models.ForwardedBody, "description": "Some custodians did not grant; send it again"},
+        **problems(*POST_PROBLEMS, "not_found", "consent_recipient_mismatch", "consent_signature_invalid"),
+    },
+    openapi_extra=request_body(models.GrantRequest),
+)
+async def forward(request: Request, idempotency_key: IdempotencyKey = None) -> Response:
+    async def work(body: bytes) -> Answer:
+        raw = base64_bytes(parse_body(models.GrantRequest, request, body).artefact, "artefact")
+        made = await disclosures_of(request).forward(raw)
+        # 202 is not kept for repetition: the same request again reaches those that were down.
+        return json_answer(202 if made.failures else 200, forwarded_body(made))
 
     return await answer_once(request, work)
 

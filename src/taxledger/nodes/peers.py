@@ -38,6 +38,7 @@ __all__ = ["Handler", "PeerClient", "PeerServer", "TlsFiles"]
 _MESSAGE_BYTES_MAX = {
     "step": limits.peer_message_bytes_max,
     "submit": limits.leaf_bytes_max + 64,
+    "grant": limits.consent_bytes_max + 64,
     "erase_notice": 40 * limits.notice_records_max + 64,
 }
 _SMALL_BYTES_MAX = 8_192

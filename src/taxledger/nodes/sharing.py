@@ -1,6 +1,6 @@
 """Sharing of data between members under consent: its parts put together for one node.
 
-own transactions ──▶ custody (issuers): desk, discloser, predicates, eraser ◀── peers: disclose, piece
+own transactions ──▶ custody (issuers): desk, discloser, predicates, eraser ◀── peers: disclose, piece, grant
                 └──▶ recipient (everyone): asking, what is kept, sweeper ◀── peers: erase_notice
 """
 
@@ -21,6 +21,7 @@ from taxledger.nodes.custodian.desk import ConsentDesk
 from taxledger.nodes.custodian.disclosing import Discloser
 from taxledger.nodes.custodian.dossier import Custodian
 from taxledger.nodes.custodian.erasing import Eraser
+from taxledger.nodes.custodian.forwarded import grant_handler
 from taxledger.nodes.custodian.loopsubmitter import LoopSubmitter
 from taxledger.nodes.custodian.openuses import OpenUses
 from taxledger.nodes.custodian.predicatekeeper import PredicateKeeper
@@ -106,7 +107,11 @@ class CustodyParts:
         )
 
     def handlers(self) -> dict[str, Handler]:
-        return {"disclose": self.discloser.on_disclose, "piece": self.discloser.on_piece}
+        return {
+            "disclose": self.discloser.on_disclose,
+            "piece": self.discloser.on_piece,
+            "grant": grant_handler(self.desk),
+        }
 
     def tasks(self) -> dict[str, Awaitable[None]]:
         return {

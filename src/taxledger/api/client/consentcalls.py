@@ -17,6 +17,8 @@ from taxledger.api.custody import (
     ConsentReceipt,
     ErasureNotice,
     ErasureReceipt,
+    ForwardedConsent,
+    GrantFailure,
     StoredDisclosure,
     UseEntry,
 )
@@ -26,6 +28,8 @@ from taxledger.ledger.query import Query
 __all__ = ["ConsentCalls", "question_body"]
 
 _JSON = "application/json"
+_FORWARD_S = 60.0
+"""A node waits up to 40 s for a custodian."""
 _LISTING_BYTES_MAX = 64 * 1024 * 1024
 
 
@@ -65,6 +69,10 @@ class ConsentCalls:
     def grant_consent(self, artefact: bytes) -> Call[ConsentReceipt]:
         body = {"artefact": base64.b64encode(artefact).decode()}
         return answer_call(self._json("/v1/consents", body), _read_receipt)
+
+    def forward_consent(self, artefact: bytes) -> Call[ForwardedConsent]:
+        body = {"artefact": base64.b64encode(artefact).decode()}
+        return answer_call(self._json("/v1/consents/forward", body, timeout_s=_FORWARD_S), _read_forwarded)
 
     def instruct(self, instruction: bytes) -> Call[ConsentReceipt]:
         body = {"instruction": base64.b64encode(instruction).decode()}
@@ -107,8 +115,24 @@ class ConsentCalls:
 # --- answers --------------------------------------------------------------------------------
 
 
-def _read_receipt(answer: Answer) -> ConsentReceipt:
+def _read_forwarded(answer: Answer) -> ForwardedConsent:
     body = reading.read_object(answer)
+    return ForwardedConsent(
+        receipts=tuple(_receipt_of(row) for row in _rows(body, "receipts")),
+        failures=tuple(
+            GrantFailure(
+                member=integer(row, "member"), code=get(row, "code", str), detail=get(row, "detail", str)
+            )
+            for row in _rows(body, "failures")
+        ),
+    )
+
+
+def _read_receipt(answer: Answer) -> ConsentReceipt:
+    return _receipt_of(reading.read_object(answer))
+
+
+def _receipt_of(body: dict[str, Any]) -> ConsentReceipt:
     return ConsentReceipt(
         consent=read_hex(body.get("consent"), "consent"),
         status=get(body, "status", str),

@@ -239,9 +239,8 @@ class ClientCore(ConsentCalls):
     def _post(self, path: str, content: bytes, media_type: str, **more: Any) -> Request:
         # Made once a call: whoever tries again sends the same key.
         headers = {"Content-Type": media_type, "Idempotency-Key": self._new_key()}
-        return Request(
-            method="POST", path=path, content=content, headers=headers, timeout_s=_POST_TIMEOUT_S, **more
-        )
+        more.setdefault("timeout_s", _POST_TIMEOUT_S)
+        return Request(method="POST", path=path, content=content, headers=headers, **more)
 
     def _times(self, age_ms_max: int | None) -> dict[str, int]:
         limit_ms = self._age_ms_max if age_ms_max is None else age_ms_max

@@ -35,7 +35,13 @@ from taxledger.api.client.wire import (
     error_of,
     retry_arguments,
 )
-from taxledger.api.custody import ConsentEntry, ConsentReceipt, ErasureReceipt, StoredDisclosure
+from taxledger.api.custody import (
+    ConsentEntry,
+    ConsentReceipt,
+    ErasureReceipt,
+    ForwardedConsent,
+    StoredDisclosure,
+)
 from taxledger.api.events import Event, EventId
 from taxledger.api.reader import Receipt, RecordChange
 from taxledger.ledger import limits
@@ -190,6 +196,10 @@ class Client:
     def grant_consent(self, artefact: bytes) -> ConsentReceipt:
         """Hand an artefact to the custodian, which puts the consent on the ledger."""
         return self._run(self._core.grant_consent(artefact))
+
+    def forward_consent(self, artefact: bytes) -> ForwardedConsent:
+        """Hand an artefact, as its recipient, to every custodian it names; says which of them granted it."""
+        return self._run(self._core.forward_consent(artefact))
 
     def instruct(self, instruction: bytes) -> ConsentReceipt:
         """Hand a subject's instruction to the custodian, which carries it out."""

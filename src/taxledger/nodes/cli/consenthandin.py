@@ -32,7 +32,7 @@ from taxledger.nodes.cli.walletfile import PassphraseOption, WalletOption, opene
 
 if TYPE_CHECKING:
     from taxledger.api.client import Client
-    from taxledger.api.custody import ConsentReceipt
+    from taxledger.api.custody import ForwardedConsent
     from taxledger.ledger.consent import Artefact
     from taxledger.nodes.enterprise.terms import Wish
     from taxledger.nodes.enterprise.wallet import Wallet
@@ -117,7 +117,7 @@ def sign_and_hand_in(
         # In the wallet, durably, before it is handed on: what is granted can always be revoked.
         artefact = wallet.sign(terms, notice)
         try:
-            receipts = _hand_in(client, own, artefact)
+            made = _hand_in(client, own, artefact)
         except (UnavailableError, KeyboardInterrupt):  # not those that say that it was refused
             consent = next(iter(chosen if own not in chosen else {own: None}))
             note(
@@ -126,48 +126,65 @@ def sign_and_hand_in(
             )
             note("授权文件已存入钱包，可用 taxledger consent hand-in 继续提交")
             raise
-        for receipt in receipts:
+        for receipt in made.receipts:
             wallet.keep_receipt(receipt)
     write_file(output, artefact.raw, private=True)
-    _print_granted(artefact, receipts, output, names, as_json=as_json)
+    _print_granted(artefact, made, output, names, as_json=as_json)
 
 
-def _hand_in(client: Client, own: int, artefact: Artefact) -> list[ConsentReceipt]:
-    """Receipts of the custodians that could be reached from this home."""
+def _hand_in(client: Client, own: int, artefact: Artefact) -> ForwardedConsent:
+    """What the custodians said that are reached from this home: itself, or from the recipient's home all of them."""
+    from taxledger.api.custody import ForwardedConsent
+
     if any(each.member == own for each in artefact.terms.custodians):
-        return [client.grant_consent(artefact.raw)]
-    return []
+        return ForwardedConsent(receipts=(client.grant_consent(artefact.raw),), failures=())
+    if artefact.terms.recipient == own:
+        return client.forward_consent(artefact.raw)
+    return ForwardedConsent(receipts=(), failures=())
 
 
 def _print_granted(
     artefact: Artefact,
-    receipts: Sequence[ConsentReceipt],
+    made: ForwardedConsent,
     output: Path,
     names: Mapping[int, str],
     *,
     as_json: bool,
 ) -> None:
-    granted = [each.consent for each in receipts]
+    granted = [each.consent for each in made.receipts]
+    why = {each.member: each for each in made.failures}
     pending = [each.member for each in artefact.terms.custodians if artefact.id(each.member) not in granted]
     if as_json:
-        rows = [receipt_as_json(each) for each in receipts]
+        rows = [receipt_as_json(each) for each in made.receipts]
         print_json(
             {
                 "file": str(output),
                 "recipient": artefact.terms.recipient,
                 **(rows[0] if rows else {}),
                 "receipts": rows,
-                "pending": [{"member": each, "consent": artefact.id(each)} for each in pending],
+                "pending": [
+                    {
+                        "member": each,
+                        "consent": artefact.id(each),
+                        "code": why[each].code if each in why else None,
+                    }
+                    for each in pending
+                ],
             }
         )
-        return
-    for receipt in receipts:
-        say_receipt(receipt)
-    for member in pending:
-        name = names.get(member, str(member))
-        say(f"consent {artefact.id(member).hex()} is not handed in yet at {name}: see consent hand-in --help")
-        say(f"授权 {artefact.id(member).hex()} 尚未提交给 {name}")
-    say(f"{output}: the artefact, for the recipient 授权文件，请交给接收机构")
+    else:
+        for receipt in made.receipts:
+            say_receipt(receipt)
+        for member in pending:
+            name, consent = names.get(member, str(member)), artefact.id(member).hex()
+            reason = f": {why[member].code}: {why[member].detail}" if member in why else ""
+            say(
+                f"consent {consent} is not granted yet at {name}{reason}; see taxledger consent hand-in --help"
+            )
+            say(f"授权 {consent} 尚未在 {name} 登记")
+        say(f"{output}: the artefact, for the recipient 授权文件，请交给接收机构")
+    if made.failures:
+        raise typer.Exit(1)
 
 
 def hand_in(
@@ -180,7 +197,8 @@ def hand_in(
 ) -> None:
     """Hand a signed artefact to the custodian whose home is given: harmless where it has it already.
 
-    Where a grant was cut off, or at each further custodian that the artefact names.
+    Where a grant was cut off, or at each further custodian that the artefact names. From the recipient's home it goes
+    to all of them.
 
     Example: taxledger consent hand-in --home net/tax --wallet acme.wallet --consent 3f68e4 -o acme-bank1.consent
     """
@@ -192,25 +210,29 @@ def hand_in(
         wanted, kept = find_consent(held, consent)
         if own in kept.ids().values():
             wanted = kept.artefact.id(own)
-        receipts: list[ConsentReceipt] = []
-        known = False
+        made, status = None, ""
         try:
-            receipts = _hand_in(client, own, kept.artefact)
+            made = _hand_in(client, own, kept.artefact)
         except RefusedError as error:
             if error.code != "consent_exists":
                 raise
             # A custodian that had lost the artefact has it back, which is what was wanted; only its grant is old.
-            known = True
-        for receipt in receipts:
-            held.keep_receipt(receipt)
-        # The receipt is of the grant, which may be long ago: what came of it since must not read as "active".
-        receipts = [replace(each, status=_status_now(client, each.consent)) for each in receipts]
-        status = _status_now(client, wanted) if known else ""
+            status = _status_now(client, wanted)
+        else:
+            for receipt in made.receipts:
+                held.keep_receipt(receipt)
+            # The receipt is of the grant, which may be long ago: what came of it since must not read as "active".
+            made = replace(
+                made,
+                receipts=tuple(
+                    replace(each, status=_status_now(client, each.consent)) for each in made.receipts
+                ),
+            )
     write_file(output, kept.artefact.raw, private=True)
-    if known:
+    if made is None:
         _print_back(wanted, status, output, as_json=as_json)
-        return
-    _print_granted(kept.artefact, receipts, output, names, as_json=as_json)
+    else:
+        _print_granted(kept.artefact, made, output, names, as_json=as_json)
 
 
 def _print_back(consent: bytes, status: str, output: Path, *, as_json: bool) -> None:

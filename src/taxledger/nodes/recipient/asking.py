@@ -15,7 +15,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from taxledger.api.custody import ConsentReceipt, DossierProgress, StoredDisclosure
+from taxledger.api.custody import ConsentReceipt, DossierProgress, ForwardedConsent, StoredDisclosure
 from taxledger.ledger import canonical, limits
 from taxledger.ledger.consent import Artefact, decode_artefact
 from taxledger.ledger.consentoperations import ConsentRevoke
@@ -45,6 +45,7 @@ from taxledger.nodes.hpke import hpke_open
 from taxledger.nodes.logs import get_logger
 from taxledger.nodes.own import OwnTransactions, require_accepted
 from taxledger.nodes.peers import PeerClient
+from taxledger.nodes.recipient.forwarding import forward_artefact
 
 __all__ = ["Kept", "Recipient"]
 
@@ -217,7 +218,11 @@ class Recipient:
             self._kept.keep(data, disclosed, received_ms=self._now_ms())
         return data
 
-    # --- revoking, keeping --------------------------------------------------------------------------
+    # --- handing in, revoking, keeping --------------------------------------------------------------------------
+
+    async def forward(self, artefact: bytes) -> ForwardedConsent:
+        """See ``api.custody.Disclosures``."""
+        return await forward_artefact(self._peers, artefact, member=self._member)
 
     async def revoke(self, consent: bytes, preimage: bytes) -> ConsentReceipt:
         """See ``api.custody.Disclosures``."""
