@@ -80,7 +80,7 @@ def revoke(*rids: int, version: int = 1, kind: int = INVOICE) -> bytes:
 
 
 def test_the_list_is_the_protocols():
-    assert [rule.code for rule in RULES] == list(range(3, 35))
+    assert [rule.code for rule in RULES] == list(range(3, 52))
     assert RESULT_NAMES == {
         0: "ok",
         1: "payload_malformed",
@@ -117,6 +117,23 @@ def test_the_list_is_the_protocols():
         32: "use_unknown",
         33: "use_closed",
         34: "data_erased_repeated",
+        35: "pledge_exists",
+        36: "pledge_unknown",
+        37: "pledge_ended",
+        38: "not_pledgee",
+        39: "pledge_confirmed",
+        40: "permit_invalid",
+        41: "permit_expired",
+        42: "permit_not_for_signer",
+        43: "permit_not_for_pledge",
+        44: "lender_inactive",
+        45: "ppm_too_small",
+        46: "pledge_term_invalid",
+        47: "record_not_pledgeable",
+        48: "record_not_valid",
+        49: "pledge_contested",
+        50: "pledges_full",
+        51: "pledge_exceeds",
     }
 
 
@@ -356,7 +373,16 @@ def test_results_decode_in_one_form():
     result = Result(bytes(32), 6, 17)
     assert decode_result(encode_result(result)) == result
     assert result.name == "record_exists"
-    for wrong in ([bytes(31), 0, None], [bytes(32), 99, None], [bytes(32), True, None], [bytes(32), 0], 1):
+    impairing = Result(bytes(32), 0, None, (0, 3, 255))
+    assert decode_result(encode_result(impairing)) == impairing
+    for wrong in (
+        *([bytes(31), 0, None], [bytes(32), 99, None], [bytes(32), True, None], [bytes(32), 0], 1),
+        *(
+            [bytes(32), 0, None, each]
+            for each in ([], None, [256], [3, 3], [4, 3], [True], [-1], list(range(257)))
+        ),
+        *([bytes(32), 11, None, [0]], [bytes(32), 0, None, [0], [0]]),
+    ):
         with pytest.raises(FormatError):
             decode_result(canonical.encode(wrong))
     with pytest.raises(EncodingError):

@@ -1,8 +1,9 @@
 """What happened, as events: a pure function from certified blocks to CloudEvents.
 
 Events come from the ledger's bytes alone, in their order, and are numbered within their block; so every node
-makes the same events with the same ids, and an id says where to go on. Refused transactions make none. A
-record is named by its pseudonymous key; nothing here is anybody's plain data.
+makes the same events with the same ids, and an id says where to go on. Refused transactions make none, but the
+one that contests a pledge. Whether a change of a record impaired pledges is no matter of its own bytes: its result
+says so. A record is named by its pseudonymous key; nothing here is anybody's plain data.
 
 An event is a node's word, a hint to look: whoever acts on one asks for the proof (state, transaction,
 dossier).
@@ -16,7 +17,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from taxledger.ledger import canonical
 from taxledger.ledger.consentoperations import (
     ConsentChange,
     ConsentGrant,
@@ -39,7 +39,12 @@ from taxledger.ledger.operations import (
     TagKey,
     decode_operation,
 )
+from taxledger.ledger.permit import Permit
+from taxledger.ledger.pledgeoperations import PledgeConfirm, PledgePlace, PledgeRelease, PledgeTransfer
+from taxledger.ledger.pledgestate import pledge_id
 from taxledger.ledger.records import Status
+from taxledger.ledger.rules import CONTESTED, Result, decode_result
+from taxledger.ledger.statekeys import pledges_key
 from taxledger.ledger.transaction import decode_transaction
 
 __all__ = ["EVENT_TYPES", "Event", "EventId", "cloud_event", "events_of_block"]
@@ -57,6 +62,12 @@ EVENT_TYPES = {
     "taxledger.consent.superseded": "another consent has taken its place",
     "taxledger.consent.used": "a disclosure under a consent begins",
     "taxledger.consent.use_closed": "a disclosure has ended",
+    "taxledger.pledge.placed": "a lender pledged, or reserved, a share of a record",
+    "taxledger.pledge.confirmed": "a reservation is a pledge without end now",
+    "taxledger.pledge.released": "a pledge has ended",
+    "taxledger.pledge.transferred": "a pledge is another lender's",
+    "taxledger.pledge.impaired": "a record with open pledges changed",
+    "taxledger.pledge.contested": "a lender was refused: under another record the same document is pledged",
     "taxledger.tag_key.published": "an issuer's tag key for a year is on the ledger",
     "taxledger.member.proposed": "a validator proposed to add or change a member",
     "taxledger.parameter.proposed": "a validator proposed another value of a parameter",
@@ -127,14 +138,16 @@ def events_of_block(
     parts: list[tuple[str, str, dict[str, Any]]] = []
     refused = 0
     for leaf, result in zip(leaves, results, strict=True):
-        leaf_hash, code, _first_refused = canonical.decode(result)
-        if code != 0:
-            refused += 1
+        said = decode_result(result)
+        refused += said.code != 0
+        if said.code not in (0, CONTESTED):
             continue
         transaction = decode_transaction(leaf)
-        for type_, subject, data in _of_operation(transaction.member, decode_operation(transaction.payload)):
+        for type_, subject, data in _of_transaction(
+            transaction.member, decode_operation(transaction.payload), said
+        ):
             parts.append(
-                (type_, subject, {"member": transaction.member, "transaction": leaf_hash.hex(), **data})
+                (type_, subject, {"member": transaction.member, "transaction": said.leaf_hash.hex(), **data})
             )
     if leaves:
         counts = {"height": height, "transactions": len(leaves), "refused": refused}
@@ -147,6 +160,51 @@ def events_of_block(
 
 def _hex(data: bytes | None) -> str | None:
     return None if data is None else data.hex()
+
+
+def _of_transaction(
+    member: int, operation: Operation, result: Result
+) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    if isinstance(operation, PledgePlace | PledgeConfirm | PledgeRelease | PledgeTransfer):
+        yield from _of_pledge(member, operation, result)
+        return
+    yield from _of_operation(member, operation)
+    if isinstance(operation, Amend | Revoke | Erase):
+        for number in result.impaired:
+            key = operation.changes[number].key.hex()
+            yield "taxledger.pledge.impaired", key, {"kind": operation.kind}
+
+
+def _of_pledge(
+    member: int,
+    operation: PledgePlace | PledgeConfirm | PledgeRelease | PledgeTransfer,
+    result: Result,
+) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    match operation:
+        case PledgePlace(permit=permit) if result.code == CONTESTED:
+            # About the entry: whoever has a pledge in it looks there, whatever record it is of.
+            key = pledges_key(permit.issuer, permit.fingerprint).hex()
+            yield "taxledger.pledge.contested", key, _permitted(permit)
+        case PledgePlace(permit=permit):
+            pledge = pledge_id(member, permit.issuer, permit.fingerprint, operation.nonce)
+            data = {**_permitted(permit), "ppm": operation.ppm, "not_after": operation.not_after}
+            yield "taxledger.pledge.placed", pledge.hex(), data
+        case PledgeConfirm():
+            yield "taxledger.pledge.confirmed", operation.pledge.hex(), {}
+        case PledgeRelease():
+            yield "taxledger.pledge.released", operation.pledge.hex(), {}
+        case PledgeTransfer(permit=permit):
+            data = {**_permitted(permit), "lender": permit.lender}
+            yield "taxledger.pledge.transferred", operation.pledge.hex(), data
+
+
+def _permitted(permit: Permit) -> dict[str, Any]:
+    return {
+        "issuer": permit.issuer,
+        "fingerprint": permit.fingerprint.hex(),
+        "record": permit.record_key.hex(),
+        "version": permit.version,
+    }
 
 
 def _of_operation(member: int, operation: Operation) -> Iterator[tuple[str, str, dict[str, Any]]]:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from taxledger.ledger import statekeys
 from taxledger.ledger.members import Member, StateReader
 from taxledger.ledger.operations import ENTRY_BYTES, Attest
 from taxledger.ledger.records import RecordValue, decode_record_value
 
-__all__ = ["Call", "RuleState"]
+__all__ = ["Call", "Refusal", "RuleState"]
+
+
+class Refusal(NamedTuple):
+    """A rule failed: number of the first entry it refuses, None where it is not about an entry."""
+
+    entry: int | None = None
 
 
 class RuleState(StateReader, Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import NamedTuple
 
 from taxledger.ledger import canonical, statekeys
 from taxledger.ledger.calls import Call
@@ -37,19 +38,37 @@ from taxledger.ledger.operations import (
     Revoke,
     TagKey,
 )
+from taxledger.ledger.pledgeeffects import (
+    Writes,
+    confirm_writes,
+    impaired_by,
+    place_writes,
+    release_writes,
+    transfer_writes,
+)
+from taxledger.ledger.pledgeoperations import PledgeConfirm, PledgePlace, PledgeRelease, PledgeTransfer
 from taxledger.ledger.policy import quorum
 from taxledger.ledger.records import RecordValue, Status, encode_record_value, record_value_parts
 
-__all__ = ["effects_of"]
-
-Writes = dict[bytes, bytes]
+__all__ = ["Effects", "Writes", "effects_of"]
 
 _NO_FINGERPRINT = bytes(16)
 
 
-def effects_of(call: Call) -> Writes:
+class Effects(NamedTuple):
+    """What a call does: its writes, and the numbers of its changes that impaired pledges, ascending."""
+
+    writes: Writes
+    impaired: tuple[int, ...] = ()
+
+
+def effects_of(call: Call) -> Effects:
     """Keys and values that the call writes. Only asked where every rule has passed."""
-    return _EFFECTS[type(call.operation)](call)
+    writes = _EFFECTS[type(call.operation)](call)
+    if not isinstance(call.operation, Amend | Revoke | Erase):
+        return Effects(writes)
+    pledges, impaired = impaired_by(call, writes)
+    return Effects(writes | pledges, impaired)
 
 
 def _attest_writes(call: Call) -> Writes:
@@ -235,4 +254,8 @@ _EFFECTS: dict[type, Callable[[Call], Writes]] = {
     ConsentUse: _use_writes,
     ConsentUseClose: _use_close_writes,
     DataErased: _data_erased_writes,
+    PledgePlace: place_writes,
+    PledgeConfirm: confirm_writes,
+    PledgeRelease: release_writes,
+    PledgeTransfer: transfer_writes,
 }

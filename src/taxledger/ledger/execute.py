@@ -368,4 +368,5 @@ class _Block:
         self._delivered.add(transaction.id)
         self.leaves.append(transaction.raw)
         self.leaf_hashes.append(transaction.id)
-        self.results.append(encode_result(Result(transaction.id, outcome.code, outcome.first_refused)))
+        result = Result(transaction.id, outcome.code, outcome.first_refused, outcome.impaired)
+        self.results.append(encode_result(result))

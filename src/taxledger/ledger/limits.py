@@ -64,6 +64,18 @@ disclosure_bytes_max = 72 * 1024 * 1024
 notice_records_max = 1_000
 """Record keys in an erasure notice."""
 
+# --- pledges ------------------------------------------------------------------------------
+pledged_ppm_max = 1_000_000
+"""Of the open pledges of one fingerprint together: the record's whole value."""
+pledge_ppm_min = 10_000
+pledges_max = 16
+"""Open pledges of one fingerprint."""
+permit_bytes_max = 256
+pledge_proof_keys_max = 10_000
+pledge_proof_bytes_max = 32 * 1024 * 1024
+result_bytes_max = 1_024
+"""With the numbers of all changes of a transaction."""
+
 # --- evidence -----------------------------------------------------------------------------
 evidence_bytes_max = 64 * 1024 * 1024
 evidence_containers_max = 300_000

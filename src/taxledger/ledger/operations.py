@@ -13,9 +13,10 @@ from typing import Any
 
 from taxledger.ledger import canonical, limits, statekeys
 from taxledger.ledger import consentoperations as consents
+from taxledger.ledger import pledgeoperations as pledges
 from taxledger.ledger.crypto import TAG_KEY_BYTES
 from taxledger.ledger.errors import FormatError
-from taxledger.ledger.shapes import array, ascending, fixed_bytes, integer, items, optional_bytes
+from taxledger.ledger.shapes import array, ascending, fixed_bytes, integer, is_ascii, items, optional_bytes
 from taxledger.ledger.tagkeys import TAG_KEY_PROOF_BYTES
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "encode_consent",
     "encode_data_erased",
     "encode_erase",
+    "encode_pledge",
     "encode_propose",
     "encode_revoke",
     "encode_tag_key",
@@ -180,9 +182,8 @@ class DataErased:
     count: int
 
 
-Operation = (
-    Attest | Amend | Revoke | Erase | TagKey | Propose | Approve | DataErased | consents.ConsentOperation
-)
+_OwnOperation = Attest | Amend | Revoke | Erase | TagKey | Propose | Approve | DataErased
+Operation = _OwnOperation | consents.ConsentOperation | pledges.PledgeOperation
 
 
 # --- reading --------------------------------------------------------------------------------
@@ -292,18 +293,9 @@ def _read_tag_key(year: Any, modulus: Any, proof: Any) -> TagKey:
 
 
 def _read_propose(change: Any) -> Propose:
-    if not _is_ascii(change):
+    if not is_ascii(change):
         raise FormatError("expected ASCII texts in a change")
     return Propose(change=array(change, 1, 8, "elements of a change"))
-
-
-def _is_ascii(value: Any) -> bool:
-    """Every text in a decoded value is ASCII; the nesting is limited by ``canonical``."""
-    if type(value) is str:
-        return value.isascii()
-    if type(value) is list:
-        return all(_is_ascii(each) for each in value)
-    return type(value) is not dict
 
 
 def _read_approve(proposal: Any) -> Approve:
@@ -320,6 +312,7 @@ _READERS: dict[str, tuple[int, Callable[..., Operation]]] = {
     "member.propose": (3, _read_propose),
     "member.approve": (3, _read_approve),
     **consents.READERS,
+    **pledges.READERS,
 }
 
 
@@ -380,6 +373,11 @@ def encode_data_erased(digest: bytes, count: int) -> bytes:
 def encode_consent(operation: consents.ConsentOperation) -> bytes:
     """The payload of any operation about a consent."""
     return _payload(*consents.as_items(operation))
+
+
+def encode_pledge(operation: pledges.PledgeOperation) -> bytes:
+    """The payload of any operation about a pledge."""
+    return _payload(*pledges.as_items(operation))
 
 
 def encode_tag_key(year: int, modulus: bytes, proof: bytes) -> bytes:

@@ -2,7 +2,8 @@
 
 Invariants:
 
-* The rules run in the order of their codes; the first that fails gives the code, and then nothing is written.
+* The rules run in the order of their codes; the first that fails gives the code, and then nothing is written
+  (but the mark that a contest leaves, rule 49: docs/decisions/0020).
 * A rule reads its arguments only: no clock, no randomness, no order of a set. Same bytes, same result.
 * Rule 1 is ``operations.decode_operation``; rule 2 is asked before there is a leaf, by
   ``execute.check_transaction``, so its code never stands in a result.
@@ -14,8 +15,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from taxledger.ledger import canonical, consentrules, statekeys
-from taxledger.ledger.calls import Call, RuleState
+from taxledger.ledger import canonical, consentrules, limits, pledgerules, recordrules, statekeys
+from taxledger.ledger.calls import Call, Refusal, RuleState
 from taxledger.ledger.consentoperations import (
     ConsentChange,
     ConsentGrant,
@@ -23,16 +24,14 @@ from taxledger.ledger.consentoperations import (
     ConsentUse,
     ConsentUseClose,
 )
-from taxledger.ledger.effects import effects_of
+from taxledger.ledger.effects import Writes, effects_of
 from taxledger.ledger.errors import FormatError, InputError, VerificationError
 from taxledger.ledger.governance import ProposalState, is_change_valid, pending_proposal, proposal_of
 from taxledger.ledger.members import Member
 from taxledger.ledger.operations import (
-    ENTRY_BYTES,
     Amend,
     Approve,
     Attest,
-    AttestGroup,
     DataErased,
     Erase,
     Operation,
@@ -41,11 +40,13 @@ from taxledger.ledger.operations import (
     TagKey,
     decode_operation,
 )
-from taxledger.ledger.records import Status
-from taxledger.ledger.schemas import is_date
+from taxledger.ledger.pledgeeffects import contest_writes
+from taxledger.ledger.pledgeoperations import PledgeConfirm, PledgePlace, PledgeRelease, PledgeTransfer
+from taxledger.ledger.shapes import array, ascending, integer
 from taxledger.ledger.tagkeys import verify_tag_key
 
 __all__ = [
+    "CONTESTED",
     "PAYLOAD_MALFORMED",
     "RESULT_NAMES",
     "RULES",
@@ -58,128 +59,14 @@ __all__ = [
 ]
 
 PAYLOAD_MALFORMED = 1
+CONTESTED = 49
 _YEARS = range(1990, 2201)
-
-
-class Refusal(NamedTuple):
-    """A rule failed: number of the first entry it refuses, None where it is not about an entry."""
-
-    entry: int | None = None
-
 
 _REFUSED = Refusal()
 _RECORD_OPERATIONS = (Attest, Amend, Revoke, Erase)
 _CONSENT_OPERATIONS = (ConsentChange, ConsentGrant, ConsentRevoke, ConsentUse, ConsentUseClose)
-
-
-# --- rules 3 to 8: new records ----------------------------------------------------------------
-
-
-def _kind_issued(call: Call) -> Refusal | None:
-    return None if call.operation.kind in call.signer.kinds else _REFUSED
-
-
-def _schemas_known(call: Call) -> Refusal | None:
-    kind = call.operation.kind
-    named = _attest_schemas(call.operation) if isinstance(call.operation, Attest) else _amend_schemas(call)
-    known: dict[int, bool] = {}
-    for entry, schema in named:
-        if schema not in known:
-            known[schema] = call.state.get(statekeys.schema_key(kind, schema)) is not None
-        if not known[schema]:
-            return Refusal(entry)
-    return None
-
-
-def _attest_schemas(attest: Attest) -> list[tuple[int, int]]:
-    """(number of the group's first entry, schema) of every group."""
-    return [(entry, group.schema) for entry, group in _first_entries(attest)]
-
-
-def _amend_schemas(call: Call) -> list[tuple[int, int]]:
-    return [(entry, change.schema) for entry, change in enumerate(call.operation.changes)]
-
-
-def _first_entries(attest: Attest) -> list[tuple[int, AttestGroup]]:
-    numbered, entry = [], 0
-    for group in attest.groups:
-        numbered.append((entry, group))
-        entry += len(group.entries) // ENTRY_BYTES
-    return numbered
-
-
-def _tag_key_there(call: Call) -> Refusal | None:
-    key = statekeys.tag_key_key(call.signer.number, call.operation.year)
-    return _REFUSED if call.state.get(key) is None else None
-
-
-def _records_new(call: Call) -> Refusal | None:
-    seen: set[bytes] = set()
-    for entry, (key, value) in enumerate(zip(call.keys(), call.values(), strict=True)):
-        if value is not None or key in seen:
-            return Refusal(entry)
-        seen.add(key)
-    return None
-
-
-def _statuses_valid(call: Call) -> Refusal | None:
-    for entry, group in _first_entries(call.operation):
-        if group.status not in (Status.VALID, Status.VOIDED, Status.REVERSED):
-            return Refusal(entry)
-    return None
-
-
-def _through_forward(call: Call) -> Refusal | None:
-    through = call.operation.through
-    if through is None:
-        return None
-    if not is_date(through):
-        return _REFUSED
-    present = call.state.get(statekeys.attested_through_key(call.signer.number, call.operation.kind))
-    if present is not None and canonical.decode(present)[0] >= through:  # one form, so texts compare as dates
-        return _REFUSED
-    return None
-
-
-# --- rules 9 to 11: records that are there ----------------------------------------------------
-
-
-def _records_known(call: Call) -> Refusal | None:
-    own = b"\x01" + call.signer.number.to_bytes(2, "big") + bytes([call.operation.kind])
-    for entry, (key, value) in enumerate(zip(call.keys(), call.values(), strict=True)):
-        if value is None or not key.startswith(own):
-            return Refusal(entry)
-    return None
-
-
-def _versions_present(call: Call) -> Refusal | None:
-    for entry, (change, record) in enumerate(zip(call.operation.changes, call.records(), strict=True)):
-        if change.version != record.version:
-            return Refusal(entry)
-    return None
-
-
-_AMENDMENTS = (
-    (Status.VALID, Status.VALID),
-    (Status.VALID, Status.VOIDED),
-    (Status.VALID, Status.REVERSED),
-    (Status.REVERSED, Status.VOIDED),
-    (Status.REVERSED, Status.REVERSED),
-    (Status.VALID, Status.SUPERSEDED),
-)
-_REVOCABLE = (Status.VALID, Status.VOIDED, Status.REVERSED)
-_ERASABLE = (*_REVOCABLE, Status.REVOKED, Status.SUPERSEDED)
-
-
-def _transitions_valid(call: Call) -> Refusal | None:
-    for entry, (change, record) in enumerate(zip(call.operation.changes, call.records(), strict=True)):
-        if isinstance(call.operation, Revoke | Erase):
-            allowed = record.status in (_REVOCABLE if isinstance(call.operation, Revoke) else _ERASABLE)
-        else:
-            allowed = (record.status, change.status) in _AMENDMENTS
-        if not allowed:
-            return Refusal(entry)
-    return None
+_PLEDGE_CHANGES = (PledgeConfirm, PledgeRelease, PledgeTransfer)
+_PERMITTED = (PledgePlace, PledgeTransfer)
 
 
 # --- rules 12 and 13: tag keys ------------------------------------------------------------------
@@ -227,7 +114,7 @@ def _none_pending(call: Call) -> Refusal | None:
     return None if pending_proposal(call.state) is None else _REFUSED
 
 
-# --- rules 19 to 34: consents, erasure -----------------------------------------------------------
+# --- rules 19 to 51: consents, erasure, pledges -----------------------------------------------------------
 
 
 def _asked(holds: Callable[[Call], bool]) -> Callable[[Call], Refusal | None]:
@@ -249,18 +136,20 @@ class Rule(NamedTuple):
     name: str
     operations: tuple[type, ...]
     ask: Callable[[Call], Refusal | None]
+    mark: Callable[[Call], Writes] | None = None
+    """What is written even though the transaction is refused."""
 
 
 RULES: tuple[Rule, ...] = (
-    Rule(3, "kind_not_issued", _RECORD_OPERATIONS, _kind_issued),
-    Rule(4, "schema_unknown", (Attest, Amend), _schemas_known),
-    Rule(5, "tag_key_missing", (Attest,), _tag_key_there),
-    Rule(6, "record_exists", (Attest,), _records_new),
-    Rule(7, "status_invalid", (Attest,), _statuses_valid),
-    Rule(8, "through_not_forward", (Attest,), _through_forward),
-    Rule(9, "record_unknown", (Amend, Revoke, Erase), _records_known),
-    Rule(10, "version_conflict", (Amend, Revoke, Erase), _versions_present),
-    Rule(11, "transition_invalid", (Amend, Revoke, Erase), _transitions_valid),
+    Rule(3, "kind_not_issued", _RECORD_OPERATIONS, recordrules.kind_issued),
+    Rule(4, "schema_unknown", (Attest, Amend), recordrules.schemas_known),
+    Rule(5, "tag_key_missing", (Attest,), recordrules.tag_key_there),
+    Rule(6, "record_exists", (Attest,), recordrules.records_new),
+    Rule(7, "status_invalid", (Attest,), recordrules.statuses_valid),
+    Rule(8, "through_not_forward", (Attest,), recordrules.through_forward),
+    Rule(9, "record_unknown", (Amend, Revoke, Erase), recordrules.records_known),
+    Rule(10, "version_conflict", (Amend, Revoke, Erase), recordrules.versions_present),
+    Rule(11, "transition_invalid", (Amend, Revoke, Erase), recordrules.transitions_valid),
     Rule(12, "tag_key_exists", (TagKey,), _tag_key_new),
     Rule(13, "tag_key_invalid", (TagKey,), _tag_key_valid),
     Rule(14, "proposal_unknown", (Approve,), _proposal_open),
@@ -294,6 +183,23 @@ RULES: tuple[Rule, ...] = (
     Rule(32, "use_unknown", (ConsentUseClose,), _asked(consentrules.use_known)),
     Rule(33, "use_closed", (ConsentUseClose,), _asked(consentrules.use_open)),
     Rule(34, "data_erased_repeated", (DataErased,), _asked(consentrules.erasure_new)),
+    Rule(35, "pledge_exists", (PledgePlace,), _asked(pledgerules.is_new)),
+    Rule(36, "pledge_unknown", _PLEDGE_CHANGES, _asked(pledgerules.is_known)),
+    Rule(37, "pledge_ended", _PLEDGE_CHANGES, _asked(pledgerules.is_open)),
+    Rule(38, "not_pledgee", _PLEDGE_CHANGES, _asked(pledgerules.signer_holds)),
+    Rule(39, "pledge_confirmed", (PledgeConfirm,), _asked(pledgerules.is_reservation)),
+    Rule(40, "permit_invalid", _PERMITTED, _asked(pledgerules.permit_valid)),
+    Rule(41, "permit_expired", _PERMITTED, _asked(pledgerules.permit_in_time)),
+    Rule(42, "permit_not_for_signer", (PledgePlace,), _asked(pledgerules.permit_for_signer)),
+    Rule(43, "permit_not_for_pledge", (PledgeTransfer,), _asked(pledgerules.permit_for_pledge)),
+    Rule(44, "lender_inactive", (PledgeTransfer,), _asked(pledgerules.lender_active)),
+    Rule(45, "ppm_too_small", (PledgePlace,), _asked(pledgerules.ppm_enough)),
+    Rule(46, "pledge_term_invalid", (PledgePlace,), _asked(pledgerules.term_valid)),
+    Rule(47, "record_not_pledgeable", _PERMITTED, _asked(pledgerules.record_pledgeable)),
+    Rule(48, "record_not_valid", (*_PERMITTED, PledgeConfirm), _asked(pledgerules.record_valid)),
+    Rule(CONTESTED, "pledge_contested", (PledgePlace,), _asked(pledgerules.uncontested), contest_writes),
+    Rule(50, "pledges_full", (PledgePlace,), _asked(pledgerules.has_room)),
+    Rule(51, "pledge_exceeds", (PledgePlace,), _asked(pledgerules.fits)),
 )
 
 RESULT_NAMES: dict[int, str] = {
@@ -309,11 +215,13 @@ RESULT_NAMES: dict[int, str] = {
 
 
 class Outcome(NamedTuple):
-    """What became of a transaction: code 0 with its writes, or a code with none."""
+    """What became of a transaction: code 0 with its writes, or a code with none (but a rule's mark)."""
 
     code: int
     first_refused: int | None
-    writes: dict[bytes, bytes]
+    writes: Writes
+    impaired: tuple[int, ...] = ()
+    """See ``Result``."""
 
 
 def execute_payload(
@@ -347,16 +255,25 @@ def execute_payload(
         if kind in rule.operations:
             refusal = rule.ask(call)
             if refusal is not None:
-                return Outcome(rule.code, refusal.entry, {})
-    return Outcome(0, None, effects_of(call))
+                return Outcome(rule.code, refusal.entry, rule.mark(call) if rule.mark else {})
+    effects = effects_of(call)
+    return Outcome(0, None, effects.writes, effects.impaired)
 
 
 class Result(NamedTuple):
-    """A transaction's result: its id, the code and the first refused entry."""
+    """A transaction's result.
+
+    Attributes:
+        leaf_hash: its id.
+        code: 0, or that of the rule it failed.
+        first_refused: number of the first refused entry, None where the rule is not about one.
+        impaired: numbers of the changes whose records were pledged, ascending.
+    """
 
     leaf_hash: bytes
     code: int
     first_refused: int | None
+    impaired: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
@@ -364,8 +281,11 @@ class Result(NamedTuple):
 
 
 def encode_result(result: Result) -> bytes:
-    """``[leaf hash, code, first refused entry | nil]``, a leaf under ``results_root``."""
-    return canonical.encode([result.leaf_hash, result.code, result.first_refused])
+    """``[leaf hash, code, first refused entry | nil]``, a leaf under ``results_root``; behind it, only where there
+    are any, the numbers of the changes that impaired pledges.
+    """
+    leaf_hash, code, first_refused, impaired = result
+    return canonical.encode([leaf_hash, code, first_refused, *([list(impaired)] if impaired else [])])
 
 
 def decode_result(data: bytes) -> Result:
@@ -374,14 +294,24 @@ def decode_result(data: bytes) -> Result:
     Raises:
         LimitError, EncodingError, FormatError: not a result in its one form.
     """
-    value = canonical.decode(data, bytes_max=64)
-    if type(value) is not list or len(value) != 3:
+    value = canonical.decode(data, bytes_max=limits.result_bytes_max)
+    if type(value) is not list or len(value) not in (3, 4):
         raise FormatError("expected a result [leaf hash, code, first refused entry]")
-    leaf_hash, code, first_refused = value
+    leaf_hash, code, first_refused, *impaired = value
     if type(leaf_hash) is not bytes or len(leaf_hash) != 32:
         raise FormatError("result: expected a leaf hash of 32 bytes")
     if type(code) is not int or code not in RESULT_NAMES:
         raise FormatError(f"result: expected a code of the list, got {code!r:.40}")
     if first_refused is not None and (type(first_refused) is not int or first_refused < 0):
         raise FormatError("result: expected the number of an entry or nil")
-    return Result(leaf_hash, code, first_refused)
+    return Result(leaf_hash, code, first_refused, _impaired(code, impaired[0]) if impaired else ())
+
+
+def _impaired(code: int, value: object) -> tuple[int, ...]:
+    numbers = array(value, 1, limits.amend_changes_max, "numbers of changes")
+    for number in numbers:
+        integer(number, 0, limits.amend_changes_max - 1, "the number of a change")
+    ascending(numbers, "numbers of changes")
+    if code != 0:
+        raise FormatError("result: a refused transaction impairs nothing")
+    return tuple(numbers)

@@ -8,7 +8,7 @@ from typing import Any
 
 from taxledger.ledger.errors import FormatError
 
-__all__ = ["array", "ascending", "fixed_bytes", "integer", "items", "optional_bytes", "text"]
+__all__ = ["array", "ascending", "fixed_bytes", "integer", "is_ascii", "items", "optional_bytes", "text"]
 
 
 def integer(value: Any, low: int, high: int, what: str) -> int:
@@ -60,3 +60,12 @@ def ascending(keys: Sequence[Any], what: str) -> None:
     for left, right in pairwise(keys):
         if left >= right:
             raise FormatError(f"expected {what} strictly ascending")
+
+
+def is_ascii(value: Any) -> bool:
+    """Every text in a decoded value is ASCII; the nesting is limited by ``canonical``."""
+    if type(value) is str:
+        return value.isascii()
+    if type(value) is list:
+        return all(is_ascii(each) for each in value)
+    return type(value) is not dict

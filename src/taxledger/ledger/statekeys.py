@@ -6,6 +6,7 @@
     07 name16                             a parameter     08 kind1 schema1           a schema
     09 issuer2 kind1                      attested through  0a issuer2 year2         a tag key
     0b proposal16                         a proposal      0c member2 digest16        data erased
+    0d pledge16                           where a pledge was placed
 
 All keys of a namespace have one length, so no key is a prefix of another.
 """
@@ -24,6 +25,8 @@ __all__ = [
     "member_key",
     "month_prefix",
     "parameter_key",
+    "placement_key",
+    "pledges_key",
     "proposal_key",
     "record_key",
     "schema_key",
@@ -74,6 +77,14 @@ def uses_prefix(consent: bytes) -> bytes:
 
 def use_key(consent: bytes, sequence: int) -> bytes:
     return uses_prefix(consent) + sequence.to_bytes(4, "big")
+
+
+def pledges_key(issuer: int, fingerprint: bytes) -> bytes:
+    return b"\x05" + issuer.to_bytes(2, "big") + fingerprint
+
+
+def placement_key(pledge: bytes) -> bytes:
+    return b"\x0d" + pledge
 
 
 def member_key(member: int) -> bytes:
