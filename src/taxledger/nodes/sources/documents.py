@@ -11,7 +11,7 @@ from pathlib import Path
 
 from taxledger.ledger.errors import FormatError, InputError
 from taxledger.ledger.schemas import Schema
-from taxledger.nodes.sources import cumcm
+from taxledger.nodes.sources import cii, cumcm, ubl, vefa
 from taxledger.nodes.sources.formats import Format, Look, SourceOptions, look_at
 from taxledger.nodes.sources.rows import BadRow, Source, SourceRow
 
@@ -21,6 +21,9 @@ FORMATS: Mapping[str, Format] = {
     each.name: each
     for each in (
         cumcm.FORMAT,
+        ubl.FORMAT,
+        cii.FORMAT,
+        vefa.FORMAT,
     )
 }  # fmt: skip
 """By name, as ``--source`` takes it."""
