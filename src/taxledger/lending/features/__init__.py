@@ -6,10 +6,17 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from taxledger.ledger.errors import check
+from taxledger.lending.features.awards import AWARDS
+from taxledger.lending.features.contracts import CONTRACTS
+from taxledger.lending.features.customs import CUSTOMS
 from taxledger.lending.features.feature import Basis, Feature, Unit
+from taxledger.lending.features.filings import FILINGS
 from taxledger.lending.features.invoices import ACTIVITY
 from taxledger.lending.features.records import other_currency_records
+from taxledger.lending.features.security import SECURITY
+from taxledger.lending.features.standing import STANDING
 from taxledger.lending.features.trade import TRADE
+from taxledger.lending.features.usage import USAGE
 
 __all__ = ["FEATURES", "Basis", "Feature", "Unit"]
 
@@ -25,7 +32,7 @@ _GENERAL = (
         compute=other_currency_records,
     ),
 )
-_ALL = (*_GENERAL, *ACTIVITY, *TRADE)
+_ALL = (*_GENERAL, *ACTIVITY, *TRADE, *FILINGS, *STANDING, *AWARDS, *CONTRACTS, *SECURITY, *USAGE, *CUSTOMS)
 
 FEATURES: Mapping[str, Feature] = MappingProxyType(
     {each.id: each for each in sorted(_ALL, key=lambda each: each.id)}

@@ -18,7 +18,7 @@ from enum import StrEnum
 
 from taxledger.lending.facts import Facts
 
-__all__ = ["PPM", "Basis", "Compute", "Feature", "Unit", "all_of", "ratio_ppm", "total"]
+__all__ = ["PPM", "Basis", "Compute", "Feature", "Unit", "all_of", "define", "ratio_ppm", "total"]
 
 PPM = 1_000_000
 
@@ -82,6 +82,29 @@ class Feature:
     title_zh: str
     rule: str
     compute: Compute
+
+
+def define(
+    kinds: tuple[int, ...],
+    id: str,
+    unit: Unit,
+    months: int,
+    titles: tuple[str, str],
+    rule: str,
+    compute: Compute,
+) -> Feature:
+    """Version 1 of a feature; ``titles`` in English and Chinese."""
+    title, title_zh = titles
+    return Feature(
+        id=id,
+        unit=unit,
+        kinds=tuple(sorted(kinds)),
+        months=months,
+        title=title,
+        title_zh=title_zh,
+        rule=rule,
+        compute=compute,
+    )
 
 
 def total(values: Iterable[int | None] | None) -> int | None:

@@ -6,20 +6,21 @@ Sales are the sales invoices that count (valid or reversed) of the basis' curren
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
 from taxledger.ledger.kinds import KINDS
 from taxledger.ledger.records import Status
 from taxledger.lending.facts import Fact, Facts
-from taxledger.lending.features.feature import Basis, Compute, Feature, Unit, ratio_ppm, total
+from taxledger.lending.features.feature import Basis, Compute, Feature, Unit, define, ratio_ppm, total
 from taxledger.lending.features.records import derive, integer, make_table, records_of, text
 from taxledger.lending.features.windows import (
     EVER,
     Table,
     Window,
+    count_months,
     day_of,
-    month_of,
     window,
 )
 
@@ -27,7 +28,6 @@ __all__ = [
     "ACTIVITY",
     "Invoice",
     "InvoiceTables",
-    "count_months",
     "invoice_feature",
     "net_between",
     "nets_of",
@@ -142,16 +142,6 @@ def _sales_months(months: int) -> Compute:
     return compute
 
 
-def count_months(days: Iterable[int], within: Window) -> int:
-    """Distinct calendar months of days of a window of n months: at most n.
-
-    Both ends of the window may cut a month, and the parts of the two lie n months apart: together they are one.
-    """
-    last = month_of(within.upto)
-    cut = month_of(within.after) if within.after > 0 else -1
-    return len({last if (month := month_of(day)) == cut else month for day in days})
-
-
 # --- amounts --------------------------------------------------------------------------------
 
 
@@ -186,20 +176,7 @@ def _last3_share(facts: Facts, basis: Basis) -> int | None:
 # --- the list -------------------------------------------------------------------------------
 
 
-def invoice_feature(
-    id: str, unit: Unit, months: int, titles: tuple[str, str], rule: str, compute: Compute
-) -> Feature:
-    title, title_zh = titles
-    return Feature(
-        id=id,
-        unit=unit,
-        kinds=(KIND,),
-        months=months,
-        title=title,
-        title_zh=title_zh,
-        rule=rule,
-        compute=compute,
-    )
+invoice_feature = partial(define, (KIND,))
 
 
 def _activity() -> Iterable[Feature]:

@@ -26,10 +26,10 @@ __all__ = [
     "integer",
     "is_read",
     "make_table",
-    "offered",
     "other_currency_records",
     "records_of",
     "span_of",
+    "table_of",
     "text",
 ]
 
@@ -153,38 +153,25 @@ def span_of(fact: Fact) -> Window:
 
 def make_table(facts: Iterable[Fact], read: Callable[[Fact], Row | None]) -> Table[Row]:
     """The table of what ``read`` makes of each record; None from it: the record can't be read."""
-    rows: list[tuple[int, bytes, Row]] = []
+    rows: list[tuple[bytes, Row]] = []
     unread: list[Window] = []
     for each in facts:
         row = None if each.status is Status.ERASED else read(each)
         if row is None:
             unread.append(span_of(each))
         else:
-            rows.append((row.day, each.key, row))
-    rows.sort(key=lambda each: each[:2])
+            rows.append((each.key, row))
+    return table_of(rows, unread)
+
+
+def table_of(keyed: Iterable[tuple[bytes, Row]], unread: Iterable[Window]) -> Table[Row]:
+    """The table of rows with their record keys."""
+    rows = sorted(((row.day, key, row) for key, row in keyed), key=lambda each: each[:2])
     return Table(
         rows=tuple(each[2] for each in rows),
         days=tuple(each[0] for each in rows),
         unread=tuple(sorted(unread)),
     )
-
-
-def offered(facts: Facts, basis: Basis, kind: int) -> tuple[Fact | None, ...] | None:
-    """The records of a kind that are offered as security, each once, ascending by key.
-
-    None for a key of no record; None as a whole where none of the kind is offered.
-    """
-    keys = sorted({key for key in basis.security if len(key) > 3 and key[3] == kind})
-    if not keys:
-        return None
-    records = records_of(facts, kind)
-    if records is None:
-        return (None,) * len(keys)
-    found: dict[bytes, Fact | None] = {}
-    for key in keys:
-        fact = records.by_key.get(key)
-        found[key if fact is None else fact.key] = fact
-    return tuple(found.values())
 
 
 def other_currency_records(facts: Facts, basis: Basis) -> int | None:

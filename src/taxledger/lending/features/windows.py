@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from calendar import monthrange
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
@@ -19,6 +19,7 @@ __all__ = [
     "Dated",
     "Table",
     "Window",
+    "count_months",
     "day_of",
     "month_of",
     "month_span",
@@ -85,6 +86,16 @@ def month_of(day: int) -> int:
     """The number of the month of a day: ``12 × year + month − 1``."""
     at = date.fromordinal(day)
     return at.year * 12 + at.month - 1
+
+
+def count_months(days: Iterable[int], within: Window) -> int:
+    """Distinct calendar months of days of a window of n months: at most n.
+
+    Both ends of the window may cut a month, and the parts of the two lie n months apart: together they are one.
+    """
+    last = month_of(within.upto)
+    cut = month_of(within.after) if within.after > 0 else -1
+    return len({last if (month := month_of(day)) == cut else month for day in days})
 
 
 @lru_cache(maxsize=1024)
