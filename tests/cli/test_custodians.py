@@ -223,3 +223,29 @@ def test_an_observer_submits(net: Path) -> None:
         timeout=30,
     ).json()
     assert (said["state"], bool(said["code"])) == ("certified", True)  # logged, and refused by the rules
+
+
+def test_a_wrong_upload_is_taken_back(shell: Shell, net: Path, tmp_path: Path) -> None:
+    home = ("--home", net / "procurement")
+    wrong = f"number,supplier,awarded,amount\nB1,{SUBJECT},2024-03-01,1.00\nB2,{SUBJECT},2024-04-01,2\n"
+    attested = shell.ok("attest", *home, *table(tmp_path, "wrong", AWARDS, wrong), "--json").json
+    (number,) = attested["batches"]
+    listed = shell.ok("batch", "list", *home, "--json").json["batches"]
+    assert (listed[-1]["batch"], listed[-1]["kind"], listed[-1]["accepted"]) == (
+        number,
+        "procurement_award",
+        2,
+    )
+    assert "wrong.csv" in shell.ok("batch", "list", *home).out
+    shown = shell.ok("batch", "show", number, *home, "--json").json
+    assert [(each["line"], each["state"]) for each in shown["records"]] == [(2, "attested"), (3, "attested")]
+    assert "2 attested" in shell.ok("batch", "show", number, *home).out
+    taken = shell.ok("batch", "revoke", number, *home, "--reason", "amounts in thousands", "--json").json
+    assert (taken["state"], taken["revoked"], taken["left"]) == ("revoked", 2, {})
+    twice = shell("batch", "revoke", number, *home, "--reason", "again")
+    assert (twice.status, "revoked already" in twice.err) == (1, True)
+    right = table(tmp_path, "right", AWARDS, wrong.replace("1.00", "1000.00").replace(",2\n", ",2000\n"))
+    assert shell.ok("attest", *home, *right, "--json").json["accepted"] == 2
+    assert "batch" in shell.ok("attest", *home, *right).out
+    assert shell("batch", "show", 99, *home).status == 1
+    assert "has no vault" in shell("batch", "list", "--home", net / "bank1").err

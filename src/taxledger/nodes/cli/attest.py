@@ -195,6 +195,8 @@ def print_outcome(outcome: UploadOutcome) -> None:
         note(f"{outcome.resumed} transactions of an interrupted upload were brought to their end first")
     if outcome.through:
         say(f"attested through {outcome.through}")
+    for number in outcome.batches:
+        say(f"batch {number}: see taxledger batch show {number}")
     if outcome.dry_run:
         say("a dry run: nothing was attested")
 

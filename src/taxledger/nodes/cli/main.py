@@ -20,6 +20,7 @@ from taxledger import __version__
 from taxledger.ledger.errors import InputError, TaxledgerError
 from taxledger.nodes.cli import (
     attest,
+    batch,
     change,
     consent,
     demo,
@@ -49,6 +50,7 @@ app = typer.Typer(
 )
 network.register(app)
 attest.register(app)
+batch.register(app)
 change.register(app)
 erase.register(app)
 evidence.register(app)

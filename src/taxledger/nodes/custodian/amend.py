@@ -28,7 +28,7 @@ from taxledger.nodes.custodian.tags import require_accepted
 from taxledger.nodes.custodian.vault import StoredVersion, TagEntry, Vault
 from taxledger.nodes.memberkeys import TransactionSigner
 
-__all__ = ["REASONS", "Amender", "RecordHistory", "VersionNote", "record_history"]
+__all__ = ["REASONS", "Amender", "RecordHistory", "VersionNote", "check_reason", "record_history"]
 
 REASONS = {
     "correction": 1,
@@ -91,7 +91,7 @@ class Amender:
             key. RefusedError: ``record_unknown``, ``transition_invalid``, or the ledger's own refusal.
             UnavailableError: not certified in time; the next upload or amendment goes on with it.
         """
-        _check_reason(reason)
+        check_reason(reason)
         with self._vault.exclusive():
             outbox = Outbox(self._vault, self._signer, self._submitter, self._clock)
             try:
@@ -102,7 +102,7 @@ class Amender:
 
     def revoke(self, key: bytes, *, reason: str, reason_number: int = 4) -> Receipt:
         """Takes a record back that was attested in error. Arguments and errors: see ``amend``."""
-        _check_reason(reason)
+        check_reason(reason)
         with self._vault.exclusive():
             outbox = Outbox(self._vault, self._signer, self._submitter, self._clock)
             try:
@@ -228,7 +228,8 @@ class Amender:
         return digest, self._vault.seal_reason(key, version, number, salt, text)
 
 
-def _check_reason(text: str) -> None:
+def check_reason(text: str) -> None:
+    """Raises FormatError where a reason is no words, or too many."""
     try:
         size = len(text.encode())
     except UnicodeEncodeError:

@@ -44,6 +44,17 @@ _TABLES = (
         stage INTEGER NOT NULL, kind INTEGER NOT NULL, year INTEGER NOT NULL, place BLOB NOT NULL,
         entry BLOB NOT NULL, PRIMARY KEY (stage, kind, year, place)) WITHOUT ROWID
     """,
+    # The two of ``batches.py``.
+    """
+    CREATE TABLE IF NOT EXISTS batches (
+        batch INTEGER PRIMARY KEY, kind INTEGER NOT NULL, state INTEGER NOT NULL, begun_ms INTEGER NOT NULL,
+        sealed BLOB NOT NULL)
+    """,
+    """
+    CREATE TABLE IF NOT EXISTS batch_parts (
+        batch INTEGER NOT NULL, part INTEGER NOT NULL, sealed BLOB NOT NULL, PRIMARY KEY (batch, part))
+        WITHOUT ROWID
+    """,
     """
     CREATE TABLE IF NOT EXISTS reasons (
         key BLOB NOT NULL, version INTEGER NOT NULL, operation TEXT NOT NULL, sequence INTEGER NOT NULL,
@@ -109,6 +120,8 @@ VAULT = StoreLayout(
         SealedColumn(table="records", key="key", version="version"),
         SealedColumn(table="refused_records", key="key", version="version", about="records"),
         SealedColumn(table="reasons", key="key", version="version"),
+        SealedColumn(table="batches", key="batch"),
+        SealedColumn(table="batch_parts", key="batch", version="part"),
         SealedColumn(table="tags", key="tag"),
         SealedColumn(table="rid_seeds", key="place"),
         SealedColumn(table="erasures", key="erasure"),

@@ -20,6 +20,7 @@ from taxledger.ledger import canonical, limits
 from taxledger.ledger.consent import PREDICATE_KIND
 from taxledger.ledger.errors import check
 from taxledger.ledger.statekeys import RECORD_KEY_BYTES
+from taxledger.nodes.custodian.batches import Batches
 from taxledger.nodes.custodian.vault import Vault
 
 __all__ = [
@@ -121,6 +122,7 @@ class Erasures:
                     "INSERT OR REPLACE INTO erased VALUES (?, ?, ?, NULL)",
                     [(key, erasure, UNSAID) for key in keys],
                 )
+            Batches(self._vault).forget(connection, keys)
             for prefix, (kind, year) in prefixes.items():
                 _delete(connection, prefix, kind, year)
             for prefix in prefixes:

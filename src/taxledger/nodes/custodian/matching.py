@@ -3,6 +3,8 @@
 The rules, first fit (docs/sources.md):
 
 * records of the row's month were erased → rejected ``erased``;
+* a record of this identity was revoked, and the row says something else, or the record's whole batch was taken
+  back → as if there were none: accepted, under the identity's next id;
 * no record of this identity → accepted, with the row's status;
 * other content under the same identity → rejected ``conflict``; the first stands;
 * content and status of any version ever attested → duplicate (a reversed record was valid before);
@@ -23,8 +25,9 @@ from taxledger.ledger.packedrows import PackedRow, RowPacker
 from taxledger.ledger.records import Status, identity, record_period
 from taxledger.ledger.schemas import ROLE_PARTY, Row, Schema
 from taxledger.ledger.statekeys import month_prefix, tag_prefix
+from taxledger.nodes.custodian.batches import REVOKED, Batches
 from taxledger.nodes.custodian.erasures import erased_months
-from taxledger.nodes.custodian.rids import RidKeys
+from taxledger.nodes.custodian.rids import RidKeys, next_rid
 from taxledger.nodes.custodian.tags import YEAR_MAX, YEAR_MIN, Keyring
 from taxledger.nodes.custodian.vault import TagEntry, Vault
 from taxledger.nodes.sources.rows import BadRow, SourceRow
@@ -51,6 +54,7 @@ ERASED = "erased"
 """Code of a rejected row whose month was erased."""
 
 VALID, VOIDED, REVERSED = int(Status.VALID), int(Status.VOIDED), int(Status.REVERSED)
+_REVOKED = int(Status.REVOKED)
 REASON_VOIDED, REASON_REVERSED = 2, 3
 _MONTH = 20
 """Where the month byte stands in a record's key."""
@@ -140,6 +144,7 @@ class Matcher:
         self.batch = Batch()
         self._vault = vault
         self._keyring = keyring
+        self._revoked_batches = Batches(vault).in_state(REVOKED)
         self._packer = RowPacker(schema)
         self._marks = schema.fingerprint is not None or any(each.role == ROLE_PARTY for each in schema.fields)
         at = schema.position
@@ -177,6 +182,12 @@ class Matcher:
             content = packer.record_id(rid_key, tag, packed, packer.all_fields)
         key = month_prefix(self._vault.member, self.schema.kind, tag, month) + rid
         known = book.known.get(key)
+        first, attempt = rid, 0
+        while known is not None and known.status == _REVOKED and self._makes_way(known, content):
+            attempt += 1
+            rid = next_rid(rid_key, first, attempt)
+            key = key[: -len(rid)] + rid
+            known = book.known.get(key)
         if known is not None:
             return self._compare(row, file, known, content)
         try:
@@ -194,6 +205,15 @@ class Matcher:
         self._accept(row, book, new)
         return ACCEPTED, None
 
+    def _makes_way(self, known: Known, content: bytes) -> bool:
+        """Whether what a row says is attested in the place of a revoked record: never the very thing that was taken
+        back by hand, which every file of that month may hold again.
+        """
+        if content not in known.statuses:
+            return True
+        opened = self._vault.record(known.key, known.version)
+        return opened is not None and opened.batch in self._revoked_batches
+
     def _open_book(self, subject: str, year: int) -> Book:
         keys = self._keyring.require(year)
         kind = self.schema.kind
@@ -206,7 +226,7 @@ class Matcher:
             if record is None:
                 record = known[each.key] = Known(each.key, 0, 0, {}, each.content)
             record.version, record.content, record.red = each.version, each.content, each.red
-            record.status = int(Status.REVOKED) if each.revoked else each.status
+            record.status = _REVOKED if each.revoked else each.status
             record.statuses[each.content] = record.statuses.get(each.content, 0) | 1 << each.status
             if each.version > 1:
                 # What a correction made of it: a row that says the same belongs to this record.
@@ -242,6 +262,8 @@ class Matcher:
             return REJECTED, self._conflict(row, known)
         if had & 1 << status or (status == VALID and had & 1 << REVERSED):
             self.batch.rows.append((file, row.line, known.key, DUPLICATE))
+            if known.status == _REVOKED:
+                self.batch.warnings.append((file, _revoked(row.line)))
             return DUPLICATE, None
         forward = (status == VOIDED and known.status in (VALID, REVERSED)) or (
             status == REVERSED and known.status == VALID
@@ -320,6 +342,13 @@ def _erased(line: int) -> BadRow:
     return _bad(
         line, ERASED, "", "a month of which no record was erased: what was erased is not attested again",
         "该所属期内无已删除的记录；已删除者不再登记",
+    )  # fmt: skip
+
+
+def _revoked(line: int) -> BadRow:
+    return _bad(
+        line, "revoked", "", "no record that was revoked as attested in error: it stays revoked",
+        "未被撤销的记录；该记录已作为误登记撤销，仍为撤销状态",
     )  # fmt: skip
 
 

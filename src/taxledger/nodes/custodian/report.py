@@ -124,6 +124,7 @@ class UploadOutcome:
         through: the date up to which this upload made the issuer's word complete, or None.
         notes: what concerns no single row, in English.
         dry_run: nothing was written or submitted.
+        batches: numbers of the batches (``batches.py``), one for each kind of record; none of a dry run.
     """
 
     files: Sequence[FileOutcome]
@@ -134,6 +135,7 @@ class UploadOutcome:
     through: str | None
     notes: Sequence[str]
     dry_run: bool
+    batches: tuple[int, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -158,6 +160,7 @@ class UploadOutcome:
             "through": self.through,
             "notes": list(self.notes),
             "dry_run": self.dry_run,
+            "batches": list(self.batches),
         }
 
 
@@ -189,6 +192,7 @@ def join_outcomes(
         through=next((each.through for each in outcomes if each.through), None),
         notes=[*(text for each in outcomes for text in each.notes), *notes],
         dry_run=dry_run,
+        batches=tuple(number for each in outcomes for number in each.batches),
     )
 
 

@@ -9,6 +9,9 @@ is sealed apart. A seed becomes durable in the commit that stores its first reco
 An erasure is of whole months, so the seed goes with the records of its month, always. What it costs: a later row
 of that month can't be told from an erased one, so none is taken any more (``matching.py``, ``erased``).
 
+A key of the state map is never used twice, so a revoked record keeps its own: what is attested in its place gets
+the next id of the same identity (``next_rid``).
+
 Months that had records before there were seeds go on with the year secret itself.
 """
 
@@ -17,12 +20,20 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
+from taxledger.ledger.hashing import keyed_hash
 from taxledger.ledger.records import rid_key
 from taxledger.nodes.custodian.vault import Vault
 
-__all__ = ["RidKeys"]
+__all__ = ["RidKeys", "next_rid"]
 
 _SEED_BYTES = 32
+
+
+def next_rid(key: bytes, rid: bytes, attempt: int) -> bytes:
+    """``HMAC(rid key, "rid_again", rid ‖ u16be attempt)[:16]``: for what is attested again, after a record of the same
+    identity, of which ``rid`` is the first id, was revoked. Attempts count from 1.
+    """
+    return keyed_hash(key, "rid_again", rid + attempt.to_bytes(2, "big"))[:16]
 
 
 class RidKeys:

@@ -17,6 +17,7 @@ from taxledger.ledger.operations import AmendChange
 from taxledger.ledger.packedrows import RowPacker
 from taxledger.ledger.records import NO_FINGERPRINT, commit, record_period
 from taxledger.ledger.schemas import Schema
+from taxledger.nodes.custodian.batches import Batches, Written
 from taxledger.nodes.custodian.matching import Batch, Change, has_fingerprint
 from taxledger.nodes.custodian.outbox import STAGE_ATTEST, STAGE_CHANGE
 from taxledger.nodes.custodian.vault import Vault
@@ -32,12 +33,15 @@ _SECRET_BYTES, _NONCE_BYTES = 32, 12
 _DRAW_BYTES = _SECRET_BYTES + _NONCE_BYTES
 
 
-def stage(batch: Batch, vault: Vault, schema: Schema, files: list[str]) -> None:
-    """Makes a batch durable in one commit: records, secrets, tags, and what is to be submitted of them.
+def stage(batch: Batch, vault: Vault, schema: Schema, files: list[str], number: int) -> None:
+    """Makes a part of batch ``number`` durable in one commit: records, secrets, tags, what is to be submitted of them,
+    and that they are of this batch.
 
     The keys of its years must be certified: records can't be taken back to other keys.
     """
-    parts = [_records(batch, vault, schema, files), _changes(batch, vault, schema, files)]
+    parts = [_records(batch, vault, schema, files, number), _changes(batch, vault, schema, files, number)]
+    written = [Written(new.key, 1, new.file) for new in batch.new]
+    written += [Written(each.key, each.version + 1, each.file) for each in batch.changes.values()]
     books = {book.entry.tag: book for book in batch.books.values()}
     months = defaultdict[bytes, set[int]](set)
     for new in batch.new:
@@ -54,22 +58,23 @@ def stage(batch: Batch, vault: Vault, schema: Schema, files: list[str]) -> None:
         for records, staged in parts:
             connection.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", records)
             connection.executemany("INSERT INTO staged VALUES (?, ?, ?, ?, ?)", staged)
+        Batches(vault).add_part(connection, number, written)
         connection.executemany(
             "UPDATE records SET red = 2 WHERE key = ?", [(key,) for key in batch.red_matched]
         )
 
 
 def _records(
-    batch: Batch, vault: Vault, schema: Schema, files: list[str]
+    batch: Batch, vault: Vault, schema: Schema, files: list[str], number: int
 ) -> tuple[list[_RecordRow], list[_StagedRow]]:
     """Vault rows and staged rows of the new records, ascending by year and place."""
     commit_packed, seal, chain_id = RowPacker(schema).commit, vault.seal_record, vault.chain_id
-    kind, number = schema.kind, schema.number
+    kind, version = schema.kind, schema.number
     records: list[_RecordRow] = []
     staged: list[_StagedRow] = []
     # Sorted for the two tables' sake: their pages are then written once each.
     ordered = sorted(
-        (new.year, new.tag + bytes((new.month, number, new.status)) + new.rid, at)
+        (new.year, new.tag + bytes((new.month, version, new.status)) + new.rid, at)
         for at, new in enumerate(batch.new)
     )
     draw = os.urandom(_DRAW_BYTES * len(ordered))
@@ -82,20 +87,20 @@ def _records(
         commitment = commit_packed(chain_id, new.key, 1, secret, new.packed)
         fingerprint = new.mark if new.on_ledger and new.mark is not None else NO_FINGERPRINT
         staged.append((STAGE_ATTEST, kind, year, place, commitment + fingerprint))
-        sealed = seal(new.key, 1, secret, number, new.values, files[new.file], new.line, nonce)
+        sealed = seal(new.key, 1, secret, version, new.values, files[new.file], new.line, nonce, number)
         records.append((new.key, 1, new.status, 0, new.red, new.mark, new.content, 0, sealed))
     return records, staged
 
 
 def _changes(
-    batch: Batch, vault: Vault, schema: Schema, files: list[str]
+    batch: Batch, vault: Vault, schema: Schema, files: list[str], number: int
 ) -> tuple[list[_RecordRow], list[_StagedRow]]:
     """Vault rows and staged rows of the changes."""
     records: list[_RecordRow] = []
     staged: list[_StagedRow] = []
     marks = {new.key: new.mark for new in batch.new} if batch.changes else {}
     for each in batch.changes.values():
-        entry, sealed, mark = next_version(vault, schema, each, marks.get(each.key), files)
+        entry, sealed, mark = next_version(vault, schema, each, marks.get(each.key), files, batch=number)
         year, _month = record_period(schema, each.values)
         place = each.key + each.version.to_bytes(4, "big")
         content = canonical.encode(
@@ -113,6 +118,7 @@ def next_version(
     mark: bytes | None,
     files: list[str],
     reason_digest: bytes | None = None,
+    batch: int = 0,
 ) -> tuple[AmendChange, bytes, bytes | None]:
     """(entry of an ``amend``, sealed vault row, mark) of a record's next version, under a fresh secret."""
     mark = mark or vault.mark(change.key)
@@ -130,7 +136,8 @@ def next_version(
         reason_digest=reason_digest,
     )
     file = files[change.file] if change.file >= 0 else ""
+    nonce = os.urandom(_NONCE_BYTES)
     sealed = vault.seal_record(
-        change.key, version, secret, schema.number, change.values, file, change.line, os.urandom(_NONCE_BYTES)
+        change.key, version, secret, schema.number, change.values, file, change.line, nonce, batch
     )
     return entry, sealed, mark

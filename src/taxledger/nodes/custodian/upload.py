@@ -1,8 +1,8 @@
 """An upload: files to rows, rows to durable records, all of them to one submission, results back to the files.
 
-Two phases. The order of the first, batch by batch:
+Two phases. The order of the first, part by part, once the batch has its number (``batches.py``):
 
-    1. the tag keys of the batch's years are certified
+    1. the tag keys of the part's years are certified
     2. its records and secrets, and what is to be submitted of them, are durable in one commit (``staging.py``)
 
 Nothing of a record is submitted before the last file is read. Then, over everything staged (``submission.py``):
@@ -27,6 +27,7 @@ from pathlib import Path
 from taxledger.ledger.errors import FormatError
 from taxledger.ledger.operations import encode_attest
 from taxledger.ledger.schemas import Schema, is_date
+from taxledger.nodes.custodian.batches import Batches
 from taxledger.nodes.custodian.matching import ERASED, Matcher, warn_twins
 from taxledger.nodes.custodian.outbox import STAGE_THROUGH, Outbox, Receipt, Settled, Submitter
 from taxledger.nodes.custodian.redletters import match_red_letters
@@ -146,7 +147,8 @@ class Uploader:
         Raises:
             UnavailableError: the ledger can't be reached, or another upload is running. Run again: nothing
             is lost. RefusedError: the ledger takes nothing from this member (inactive, wrong key, tag key
-            refused). FormatError: ``through`` is no date, or the vault is damaged.
+            refused); ``batch_revoking``: a revocation has to be brought to its end first. FormatError: no
+            date to attest through, or the vault is damaged.
         """
         if through is not None and not is_date(through):
             raise FormatError(f"expected a date YYYY-MM-DD to attest through, got {through!r:.40}")
@@ -178,6 +180,9 @@ class _Run:
         self._vault = vault
         self._progress = progress
         self._batch_records = batch_records
+        self._clock = clock
+        self._batches = Batches(vault)
+        self._number = 0
         self._outbox = Outbox(vault, signer, submitter, clock)
         self._keyring = Keyring(vault, self._outbox)
         self._submission = Submission(vault, self._outbox, self._note)
@@ -189,8 +194,12 @@ class _Run:
     ) -> UploadOutcome:
         tally = self._tally
         try:
+            self._batches.require_none_revoking()
             resumed = self._outbox.resume()
             require_accepted(resumed)
+            self._number = self._batches.begin(
+                source.schema.kind, [str(each) for each in paths], int(self._clock() * 1_000)
+            )
             left = self._submission.count()
             if left:
                 tally.notes.append(
@@ -202,6 +211,7 @@ class _Run:
             self._submission.submit()
             if tally.refused_keys:
                 self._take_back()
+            self._batches.note_counts(self._number, tally.files, done=True)
             moved = self._move_through(source.schema, through)
         finally:
             self._outbox.close()
@@ -215,6 +225,7 @@ class _Run:
             through=moved,
             notes=tally.notes,
             dry_run=dry_run,
+            batches=() if dry_run else (self._number,),
         )
 
     # --- files to staged records ------------------------------------------------------------
@@ -268,7 +279,8 @@ class _Run:
         for file, warning in batch.warnings:
             tally.files[file].warnings.append(warning)
         self._keyring.settle()
-        stage(batch, self._vault, schema, tally.names)
+        stage(batch, self._vault, schema, tally.names, self._number)
+        self._batches.note_counts(self._number, tally.files)
         self._verdicts.add(batch.rows)
         del batch
         gc.collect()

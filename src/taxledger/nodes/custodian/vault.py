@@ -46,7 +46,7 @@ class OpenedRecord:
 
     Attributes:
         secret: 32 bytes; ``values`` the fields in schema order; ``schema`` its number.
-        file, line: where it was read.
+        file, line: where it was read; ``batch`` the number of the upload, 0 where there was none, or none was counted.
     """
 
     secret: bytes
@@ -54,6 +54,7 @@ class OpenedRecord:
     values: Row
     file: str
     line: int
+    batch: int = 0
 
 
 class StoredVersion(NamedTuple):
@@ -229,15 +230,18 @@ class Vault:
         file: str,
         line: int,
         nonce: bytes,
+        batch: int = 0,
     ) -> bytes:
         """The sealed part of a row of ``records``."""
-        content = canonical.encode([secret, schema, values, file, line])
+        content = canonical.encode([secret, schema, values, file, line, *([batch] if batch else [])])
         return self._store.seal(_RECORDS, key, version, content, nonce)
 
     def _open_record(self, key: bytes, version: int, sealed: bytes) -> OpenedRecord:
         opened = canonical.decode(self._store.open(_RECORDS, key, version, sealed))
-        secret, schema, values, file, line = opened
-        return OpenedRecord(secret=secret, schema=schema, values=tuple(values), file=file, line=line)
+        secret, schema, values, file, line, *batch = opened  # a row from before there were batches has none
+        return OpenedRecord(
+            secret=secret, schema=schema, values=tuple(values), file=file, line=line, batch=sum(batch)
+        )
 
     def versions(self, prefix: bytes) -> list[StoredVersion]:
         """Every version of every record below a key prefix, ascending by key and version."""
@@ -278,7 +282,7 @@ class Vault:
     def open_red_letters(self, prefix: bytes) -> list[bytes]:
         """Keys of the red letters below a key prefix whose originals were not found yet."""
         rows = self.database.all(
-            "SELECT DISTINCT key FROM records WHERE red = 1 AND key >= ? AND key < ?",
+            "SELECT DISTINCT key FROM records WHERE red = 1 AND revoked = 0 AND key >= ? AND key < ?",
             (prefix, _after(prefix)),
         )
         return [row[0] for row in rows]
@@ -320,14 +324,15 @@ class Vault:
         return None if row is None else row[0]
 
     def marked(self, marks: Sequence[bytes]) -> dict[bytes, bytes]:
-        """Key of one record for every mark (16 bytes) that the vault knows."""
+        """Key of one record that is not revoked for every mark (16 bytes) that the vault knows."""
         found: dict[bytes, bytes] = {}
         for at in range(0, len(marks), _LOOKUP_N):
             part = marks[at : at + _LOOKUP_N]
             holes = ",".join("?" * len(part))
             found.update(
                 self.database.all(
-                    f"SELECT mark, key FROM records WHERE version = 1 AND mark IN ({holes})",  # noqa: S608
+                    f"SELECT mark, key FROM records WHERE version = 1 AND mark IN ({holes}) AND NOT EXISTS "  # noqa: S608
+                    "(SELECT 1 FROM records AS other WHERE other.key = records.key AND other.revoked)",
                     part,
                 )
             )
