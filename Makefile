@@ -46,7 +46,7 @@ build: $(READY) ## Wheel and source distribution in dist/
 
 lock: ## Renew requirements.lock from pyproject.toml (newest versions that fit)
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
-	build/lock/bin/python -m pip install --quiet '.[node,hsm]' --group dev
+	build/lock/bin/python -m pip install --quiet '.[node,lending,hsm]' --group dev
 	{ echo "# Exact versions for development and CI: make lock. No addresses: pip's own settings say where from."; \
 	  build/lock/bin/python -m pip freeze --exclude taxledger; } > requirements.lock
 	rm -rf build/lock

@@ -11,17 +11,27 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from taxledger.ledger import limits
 from taxledger.ledger.answer import Answer, AnsweredRecord
 from taxledger.ledger.disclosure import Disclosed, verify_disclosure
 from taxledger.ledger.errors import FormatError
+from taxledger.ledger.pledgeproof import VerifiedPledges, verify_pledges
 from taxledger.ledger.policy import Policy
 from taxledger.ledger.query import Query
 from taxledger.ledger.records import Status
 from taxledger.lending.facts import Coverage, Fact, Facts
 
-__all__ = ["EvidenceFile", "EvidenceSet", "VerifiedEvidence", "facts_of", "verify_evidence_set"]
+__all__ = [
+    "EvidenceFile",
+    "EvidenceSet",
+    "VerifiedEvidence",
+    "facts_of",
+    "pledge_keys",
+    "secured",
+    "verify_evidence_set",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +63,7 @@ class VerifiedEvidence:
     Attributes:
         facts: the records, and how far they are complete.
         disclosed: what each file said, in the order of the set.
-        digests: SHA-256 of each file, in the order of the set.
+        digests: SHA-256 of each file, in the order of the set, and of the proof of pledges, if there is one, last.
         age_ms: of the oldest answer when it was verified.
     """
 
@@ -64,7 +74,14 @@ class VerifiedEvidence:
 
 
 def verify_evidence_set(
-    files: Sequence[EvidenceFile], policy: Policy, *, recipient: int, now_ms: int, age_ms_max: int
+    files: Sequence[EvidenceFile],
+    policy: Policy,
+    *,
+    recipient: int,
+    now_ms: int,
+    age_ms_max: int,
+    security: Sequence[bytes] = (),
+    pledges: bytes | None = None,
 ) -> VerifiedEvidence:
     """Verify every file and join what they say.
 
@@ -73,6 +90,8 @@ def verify_evidence_set(
         policy: whom the lender trusts, its own file.
         recipient: the lender's member number.
         now_ms, age_ms_max: as of ``verify_disclosure``: freshness is judged against now, never against a decision date.
+        security: keys of the records offered as security, 37 bytes each.
+        pledges: a proof of what is pledged on them (docs/protocol.md §16), exactly on those that the evidence has.
 
     Raises:
         VerificationError: a file does not verify; its code says why.
@@ -94,12 +113,54 @@ def verify_evidence_set(
         )
         for each in files
     )
-    return VerifiedEvidence(
-        facts=facts_of(files[0].query.subject, [each.answer for each in disclosed]),
-        disclosed=disclosed,
-        digests=tuple(each.digest for each in files),
-        age_ms=max(each.answer.age_ms for each in disclosed),
+    facts = facts_of(files[0].query.subject, [each.answer for each in disclosed])
+    digests, ages = [each.digest for each in files], [each.answer.age_ms for each in disclosed]
+    if pledges is not None:
+        proved = verify_pledges(
+            pledges, policy, pledge_keys(facts, security), now_ms=now_ms, age_ms_max=age_ms_max
+        )
+        facts = replace(facts, pledged_ppm=_pledged(facts, security, proved))
+        digests.append(hashlib.sha256(pledges).digest())
+        ages.append(proved.age_ms)
+    return VerifiedEvidence(facts=facts, disclosed=disclosed, digests=tuple(digests), age_ms=max(ages))
+
+
+def secured(facts: Facts, security: Sequence[bytes]) -> tuple[Fact, ...]:
+    """The records offered as security that the evidence has and that can be pledged, ascending by key."""
+    offered = set(security)
+    return tuple(
+        sorted(
+            (
+                each
+                for kind in sorted(facts.records)
+                for each in facts.of(kind)
+                if each.key in offered and each.fingerprint is not None
+            ),
+            key=lambda each: each.key,
+        )
     )
+
+
+def pledge_keys(facts: Facts, security: Sequence[bytes]) -> tuple[tuple[int, bytes], ...]:
+    """What to ask about pledges: (issuer, fingerprint) of each record offered, ascending, each once."""
+    return tuple(
+        sorted({(each.issuer, each.fingerprint) for each in secured(facts, security) if each.fingerprint})
+    )
+
+
+def _pledged(
+    facts: Facts, security: Sequence[bytes], proved: VerifiedPledges
+) -> dict[tuple[int, bytes], int]:
+    """Shares that are taken. Where another record with the same fingerprint is pledged, nothing is free: the same
+    fact was filed twice, and a pledge on this side would be refused.
+    """
+    found: dict[tuple[int, bytes], int] = {}
+    for each in secured(facts, security):
+        if each.fingerprint is not None:
+            state = proved.states[each.issuer, each.fingerprint]
+            others = state.record_key not in (None, each.key) and bool(state.pledges)
+            found[each.issuer, each.fingerprint] = limits.pledged_ppm_max if others else state.pledged_ppm
+    return found
 
 
 def facts_of(subject: str, answers: Sequence[Answer]) -> Facts:
@@ -120,6 +181,7 @@ def facts_of(subject: str, answers: Sequence[Answer]) -> Facts:
                 through=answer.through[kind],
                 begun=answer.keyed_years.issuperset(query.years),
                 erased=sum(each.status is Status.ERASED for each in found),
+                closed=tuple(sorted({name for each in found for name in each.closed})),
             )
     return Facts(subject=subject, records=records, coverage=coverage)
 

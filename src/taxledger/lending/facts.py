@@ -62,6 +62,7 @@ class Coverage:
         through: date through which the issuer says it attested everything; None: never.
         begun: whether the issuer attested anything in each year asked.
         erased: records of the range whose content was destroyed.
+        closed: names of fields that the consent left closed, ascending.
     """
 
     issuer: int
@@ -70,6 +71,7 @@ class Coverage:
     through: str | None
     begun: bool
     erased: int
+    closed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,12 +82,15 @@ class Facts:
         subject: ``scheme:identifier``.
         records: by kind, ascending by key; all statuses.
         coverage: by kind; a kind without an entry was not asked.
+        pledged_ppm: by (issuer, fingerprint), the share that open pledges have taken, proved; a fingerprint without
+            an entry was not looked up.
         derived: tables that features make of the records once; it says nothing that they do not.
     """
 
     subject: str
     records: Mapping[int, tuple[Fact, ...]] = field(default_factory=dict)
     coverage: Mapping[int, Coverage] = field(default_factory=dict)
+    pledged_ppm: Mapping[tuple[int, bytes], int] = field(default_factory=dict)
     derived: dict[Any, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def of(self, kind: int) -> tuple[Fact, ...]:

@@ -33,6 +33,7 @@ from taxledger.nodes.cli import (
     vault,
     walletfile,
 )
+from taxledger.nodes.cli.lend import group as lend
 from taxledger.nodes.cli.output import note
 from taxledger.nodes.cli.wording import CONSENT_REFUSALS_ZH, NODE_REFUSALS_ZH, refused_zh
 
@@ -60,6 +61,7 @@ disclosures.register(app)
 ledger.register(app)
 member.register(app)
 vault.register(app)
+lend.register(app)
 demo.register(app)
 
 

@@ -1,0 +1,16 @@
+"""The group ``taxledger lend``."""
+
+from __future__ import annotations
+
+import typer
+
+from taxledger.nodes.cli.lend import setup
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group."""
+    group = typer.Typer(no_args_is_help=True, help="The lender: products, applications, loans, archive.")
+    setup.register(group)
+    app.add_typer(group, name="lend")
