@@ -21,7 +21,7 @@ def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "use 1: complete" in said
     assert "equal those of the source files to the cent" in said
     assert "the same as the tax office's" in said
-    assert "16 invariants hold" in said
+    assert "17 invariants hold" in said
     disclosure = next(folder.glob("9*.disclosure"))
     assert f"The disclosure: {disclosure}" in said
     assert all(each.pid is None for each in network_status(folder / "network"))

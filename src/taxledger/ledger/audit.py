@@ -13,6 +13,7 @@ from typing import Any
 
 from taxledger.ledger import canonical, hashing
 from taxledger.ledger.archive import ArchiveBlock, ArchiveEnd, ArchiveGenesis, ByteStream, Frame, read_archive
+from taxledger.ledger.auditpledges import check_pledges
 from taxledger.ledger.auditreport import INVARIANTS, AuditReport, Failure, Verdict
 from taxledger.ledger.checkpoint import (
     COSIGNATURE_TYPE,
@@ -209,6 +210,7 @@ class _Audit:
         if executed.skipped:
             raise _Stop
         self._compare(block, header, executed)
+        self._check_pledges(executed, view)
         if block.header_leaf != executed.header_leaf:
             raise _Stop
         self._step(header, executed)
@@ -256,6 +258,12 @@ class _Audit:
             self._fail(name, f"leaf {leaf_hash.hex()}", expected="a transaction that counts", got=reason)
         self.counts["transactions"].checked += len(executed.leaves)
         self.counts["repeats"].checked += len(executed.leaves)
+
+    def _check_pledges(self, executed: Executed, view: MapView) -> None:
+        checked, faults = check_pledges(executed, view, view.over(executed.layer))
+        self.counts["pledges"].checked += checked
+        for fault in faults:
+            self._fail("pledges", fault.message, expected=fault.expected, got=fault.got)
 
     def _check_votes(self, block: ArchiveBlock, executed: Executed) -> None:
         keys = {member.number: member.vote_key for member in executed.validators}

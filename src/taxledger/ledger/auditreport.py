@@ -18,6 +18,7 @@ INVARIANTS: dict[str, str] = {
     "results": "every result and their root are what the rules give",
     "log": "each header counts the leaves before it",
     "state": "root and size of the state map after each block are what its transactions write",
+    "pledges": "open pledges of a document never exceed its value, are of one record, and each has a valid permit",
     "validators": "each header names those that co-sign it, and those of the next block",
     "header": "the header leaf is, byte for byte, the one that executing the block gives",
     "votes": "a quorum of the validators of that height voted for each header, and every vote verifies",
