@@ -68,7 +68,7 @@ ROW = INVOICE.row(NAMED)
         ("no-org:912 345 678", "no-org:912345678"),
         ("mx-rfc:aaa-010101-aaa", "mx-rfc:AAA010101AAA"),
         ("mx-rfc:ÑAA010101AAA", "mx-rfc:ÑAA010101AAA"),
-        ("gb-vrn:GB 123 456 789", "gb-vrn:GB123456789"),
+        ("gb-vrn:GB 123 456 789", "gb-vrn:123456789"),
         ("eori:gb123456789000", "eori:GB123456789000"),
         ("hu-tax:12345678-2-41", "hu-tax:12345678241"),
         ("kr-brn:123-45-67890", "kr-brn:1234567890"),

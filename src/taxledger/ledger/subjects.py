@@ -55,6 +55,12 @@ def _name(text: str) -> str:
     return f"{publisher}:{' '.join(name.split())}"
 
 
+def _gb_vrn(text: str) -> str:
+    return _vrn_digits(text.strip().upper().removeprefix("GB"))
+
+
+_vrn_digits = _form(r"[0-9]{9}(?:[0-9]{3})?", "a VAT number of 9 or 12 digits", drop=" ")
+
 _any_identifier = _form(r"[!-~]+(?: [!-~]+)*", "an identifier of printable ASCII", upper=False)
 
 SUBJECT_SCHEMES: dict[str, Callable[[str], str]] = {
@@ -63,7 +69,7 @@ SUBJECT_SCHEMES: dict[str, Callable[[str], str]] = {
     "cumcm": _form(r"E[1-9][0-9]{0,5}", "an enterprise of CUMCM 2020 C like E14"),
     "no-org": _form(r"[0-9]{9}", "an organisation number of 9 digits", drop=" "),
     "mx-rfc": _form(r"[A-ZÑ&]{3,4}[0-9]{6}[A-Z0-9]{3}", "an RFC like AAA010101AAA", drop=" -"),
-    "gb-vrn": _form(r"(?:GB)?[0-9]{9}(?:[0-9]{3})?", "a VAT number of 9 or 12 digits", drop=" "),
+    "gb-vrn": _gb_vrn,
     "eori": _form(r"[A-Z]{2}[0-9A-Z]{1,15}", "an EORI like GB123456789000", drop=" "),
     "hu-tax": _form(r"[0-9]{8}(?:[1-5][0-9]{2})?", "a tax number of 8 or 11 digits", drop=" -"),
     "eu-vat": _form(

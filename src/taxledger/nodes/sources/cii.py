@@ -7,10 +7,19 @@ UBL gives the same record.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 from taxledger.nodes.sources import cells
-from taxledger.nodes.sources.einvoice import SCHEMA, EInvoiceSource, Invoice, goods_text, only, percent_ppm
+from taxledger.nodes.sources.einvoice import (
+    SCHEMA,
+    Document,
+    EInvoiceSource,
+    Invoice,
+    goods_text,
+    only,
+    percent_ppm,
+)
 from taxledger.nodes.sources.formats import Format, Look
 from taxledger.nodes.sources.invoicetypes import check_type, is_credit
 from taxledger.nodes.sources.parties import Party, iso6523_subject, make_party, vat_subject
@@ -144,8 +153,9 @@ def _original(settlement: Element) -> str | None:
     )
 
 
-def _documents(path: Path) -> Iterable[Element]:
-    return (read_xml(path, PREFIXES),)
+def _documents(path: Path) -> Iterable[Document]:
+    document = read_xml(path, PREFIXES)
+    return (Document(document, partial(read_invoice, document)),)
 
 
 def _looks(look: Look) -> bool:
@@ -157,5 +167,5 @@ FORMAT = Format(
     title="UN/CEFACT Cross Industry Invoices, with EN 16931, XRechnung, Factur-X and ZUGFeRD 2",
     schema=SCHEMA,
     looks=_looks,
-    open=lambda options: EInvoiceSource(options, _documents, read_invoice),
+    open=lambda options: EInvoiceSource(options, _documents),
 )

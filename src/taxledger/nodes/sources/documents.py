@@ -11,7 +11,7 @@ from pathlib import Path
 
 from taxledger.ledger.errors import FormatError, InputError
 from taxledger.ledger.schemas import Schema
-from taxledger.nodes.sources import cii, cumcm, ubl, vefa
+from taxledger.nodes.sources import cfdi, cii, cn_einvoice, cumcm, nav, ofd, ubl, vefa
 from taxledger.nodes.sources.formats import Format, Look, SourceOptions, look_at
 from taxledger.nodes.sources.rows import BadRow, Source, SourceRow
 
@@ -24,6 +24,10 @@ FORMATS: Mapping[str, Format] = {
         ubl.FORMAT,
         cii.FORMAT,
         vefa.FORMAT,
+        cfdi.FORMAT,
+        nav.FORMAT,
+        cn_einvoice.FORMAT,
+        ofd.FORMAT,
     )
 }  # fmt: skip
 """By name, as ``--source`` takes it."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from taxledger.ledger.builtin import newest
+from taxledger.ledger.errors import FormatError
 from taxledger.ledger.records import Status
 from taxledger.ledger.schemas import KINDS, Row, Schema
 from taxledger.nodes.sources.cells import parse_scaled
@@ -20,7 +21,7 @@ from taxledger.nodes.sources.parties import Party
 from taxledger.nodes.sources.rows import BadRow, CellError, SourceRow
 from taxledger.nodes.sources.xmlreader import Element, ElementError
 
-__all__ = ["SCHEMA", "EInvoiceSource", "Invoice", "goods_text", "only", "percent_ppm"]
+__all__ = ["SCHEMA", "Document", "EInvoiceSource", "Invoice", "goods_text", "only", "percent_ppm"]
 
 T = TypeVar("T")
 
@@ -79,8 +80,16 @@ class Invoice:
         )
 
 
-Documents = Callable[[Path], Iterable[Element | BadRow]]
-Read = Callable[[Element], Invoice]
+class Document(NamedTuple):
+    """One document of a file.
+
+    Attributes:
+        element: where it starts.
+        read: what it says. Raises ElementError.
+    """
+
+    element: Element
+    read: Callable[[], Invoice]
 
 
 class EInvoiceSource:
@@ -90,17 +99,17 @@ class EInvoiceSource:
         schema: ``vat_invoice``.
     """
 
-    def __init__(self, options: SourceOptions, documents: Documents, read: Read) -> None:
+    def __init__(
+        self, options: SourceOptions, documents: Callable[[Path], Iterable[Document | BadRow]]
+    ) -> None:
         """
         Args:
             options: whose record, and of which side.
-            documents: root elements of the documents of a file, and what stands there in place of one.
-            read: a document to an invoice. Raises ElementError.
+            documents: those of a file, and what stands there in place of one. Raises FormatError.
         """
         self.schema: Schema = SCHEMA
         self._options = options
         self._documents = documents
-        self._read = read
 
     def rows(self, path: Path) -> Iterator[SourceRow | BadRow]:
         """One row for each document. Raises FormatError when the file is no such file."""
@@ -113,27 +122,32 @@ class EInvoiceSource:
             except ElementError as error:
                 yield error.bad_row()
 
-    def _row(self, document: Element) -> SourceRow:
-        invoice, options = self._read(document), self._options
+    def _row(self, document: Document) -> SourceRow:
+        element, invoice, options = document.element, document.read(), self._options
         subject = (invoice.seller if options.side == "sale" else invoice.buyer).subject
         if subject is None:
             party, party_zh = ("seller", "销售方") if options.side == "sale" else ("buyer", "购买方")
-            raise document.error(
+            raise element.error(
                 "subject_missing", f"a {party} with identifier or name", f"有识别号或名称的{party_zh}", ""
             )
         if options.subject is not None and subject != options.subject:
-            raise document.error(
+            raise element.error(
                 "subject_differs",
                 f"the subject asked, {options.subject}",
                 f"指定的主体 {options.subject}",
                 subject,
             )
-        return SourceRow(document.line, subject, int(Status.VALID), invoice.values(options.side))
+        values = invoice.values(options.side)
+        try:
+            SCHEMA.check_fields(values)
+        except FormatError as error:
+            raise element.error("fields_malformed", str(error), "符合记录格式的字段", "") from None
+        return SourceRow(element.line, subject, int(Status.VALID), values)
 
 
 def goods_text(text: str | None) -> str | None:
     """The name of goods on one line, cut to what a record is meant to say of them; None for nothing."""
-    joined = " ".join(text.split()) if text else ""
+    joined = " ".join(text.replace("\x7f", " ").split()) if text else ""
     return joined[:_GOODS_CHARACTERS].rstrip() or None
 
 

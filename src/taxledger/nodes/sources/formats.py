@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import codecs
 import csv
-import io
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +18,12 @@ from taxledger.nodes.sources.cells import strip_cell
 from taxledger.nodes.sources.jsonreader import read_json
 from taxledger.nodes.sources.rows import Source, open_binary
 from taxledger.nodes.sources.xmlreader import Root, read_root
+from taxledger.nodes.sources.zipreader import Archive
 
 __all__ = ["Format", "Look", "SourceOptions", "look_at"]
 
 _HEAD_BYTES = 64 * 1024
 _LINES = 8
-_MEMBERS_MAX = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +105,8 @@ def look_at(path: Path) -> Look:
     except (OSError, EOFError) as error:
         raise FormatError(f"{path}: can't be read to its end: {error}") from error
     if head.startswith(b"PK"):
-        return Look(path=path, shape="zip", members=_members(path))
+        with Archive(path) as archive:
+            return Look(path=path, shape="zip", members=frozenset(archive.names))
     text = head.decode("utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin-1", "replace")
     start = text.removeprefix("ï»¿").lstrip()
     if not start:
@@ -120,17 +119,6 @@ def look_at(path: Path) -> Look:
     if start[0] in "{[":
         return Look(path=path, shape="json", keys=_keys(read_json(path)[0]))
     return Look(path=path, shape="table", lines=_lines(head))
-
-
-def _members(path: Path) -> frozenset[str]:
-    try:
-        with open_binary(path) as file, zipfile.ZipFile(io.BytesIO(file.read())) as archive:
-            names = archive.namelist()
-    except (OSError, EOFError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
-        raise FormatError(f"{path}: not a readable zip archive: {error}") from error
-    if len(names) > _MEMBERS_MAX:
-        raise FormatError(f"{path}: expected at most {_MEMBERS_MAX:,} members of a zip archive, got more")
-    return frozenset(names)
 
 
 def _keys(document: object) -> frozenset[str]:

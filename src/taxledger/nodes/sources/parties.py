@@ -54,7 +54,7 @@ def _known(subject: str | None) -> str | None:
 
 def make_party(candidates: Iterable[str | None], name: str | None) -> Party:
     """A party by the first candidate (``scheme:identifier``) that has the form of its scheme, else by its name."""
-    shown = " ".join(name.split()) if name else None
+    shown = (" ".join(name.replace("\x7f", " ").split()) or None) if name else None
     subject = next((found for each in candidates if (found := _known(each)) is not None), None)
     if subject is not None:
         return Party(subject=subject, identified=True, name=shown)

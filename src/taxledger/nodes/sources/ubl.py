@@ -8,10 +8,19 @@ currency: a second total in the seller's accounting currency stays out.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 from taxledger.nodes.sources import cells
-from taxledger.nodes.sources.einvoice import SCHEMA, EInvoiceSource, Invoice, goods_text, only, percent_ppm
+from taxledger.nodes.sources.einvoice import (
+    SCHEMA,
+    Document,
+    EInvoiceSource,
+    Invoice,
+    goods_text,
+    only,
+    percent_ppm,
+)
 from taxledger.nodes.sources.formats import Format, Look
 from taxledger.nodes.sources.invoicetypes import check_type, is_credit
 from taxledger.nodes.sources.parties import Party, iso6523_subject, make_party, vat_subject
@@ -152,8 +161,9 @@ def _original(document: Element) -> str | None:
     )
 
 
-def _documents(path: Path) -> Iterable[Element]:
-    return (read_xml(path, PREFIXES),)
+def _documents(path: Path) -> Iterable[Document]:
+    document = read_xml(path, PREFIXES)
+    return (Document(document, partial(read_invoice, document)),)
 
 
 def _looks(look: Look) -> bool:
@@ -165,5 +175,5 @@ FORMAT = Format(
     title="UBL 2.x invoices and credit notes, with EN 16931, Peppol BIS 3 and XRechnung",
     schema=SCHEMA,
     looks=_looks,
-    open=lambda options: EInvoiceSource(options, _documents, read_invoice),
+    open=lambda options: EInvoiceSource(options, _documents),
 )

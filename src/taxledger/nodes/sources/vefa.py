@@ -6,11 +6,12 @@ Each document is one row. One that its set labels as wrong is refused with the r
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from taxledger.ledger.errors import FormatError
 from taxledger.nodes.sources import cii, ubl
-from taxledger.nodes.sources.einvoice import SCHEMA, EInvoiceSource, Invoice
+from taxledger.nodes.sources.einvoice import SCHEMA, Document, EInvoiceSource, Invoice
 from taxledger.nodes.sources.formats import Format, Look
 from taxledger.nodes.sources.rows import BadRow
 from taxledger.nodes.sources.xmlreader import Element, read_xml
@@ -21,7 +22,7 @@ _NAMESPACE = "http://difi.no/xsd/vefa/validator/1.0"
 _WRONG = ("error", "fatal", "warning")
 
 
-def _documents(path: Path) -> Iterator[Element | BadRow]:
+def _documents(path: Path) -> Iterator[Document | BadRow]:
     root = read_xml(path, {**ubl.PREFIXES, **cii.PREFIXES, "": _NAMESPACE})
     tests = root.find_all("test")
     if not tests:
@@ -40,7 +41,7 @@ def _documents(path: Path) -> Iterator[Element | BadRow]:
         elif len(documents) != 1:
             yield test.error("element_repeated", "one document", "一份单据", f"{len(documents)}").bad_row()
         else:
-            yield documents[0]
+            yield Document(documents[0], partial(_read, documents[0]))
 
 
 def _read(document: Element) -> Invoice:
@@ -60,5 +61,5 @@ FORMAT = Format(
     title="test sets of UBL and CII documents (VEFA validator)",
     schema=SCHEMA,
     looks=_looks,
-    open=lambda options: EInvoiceSource(options, _documents, _read),
+    open=lambda options: EInvoiceSource(options, _documents),
 )

@@ -204,12 +204,12 @@ class Element:
         return found
 
     def text(self, path: str = "") -> str:
-        """The text at a path, one that a record may hold. Raises ElementError."""
-        return self.read(path, cells.parse_text)
+        """The text at a path with blanks and line ends joined, one that a record may hold. Raises ElementError."""
+        return self.read(path, _line)
 
     def text_or_none(self, path: str = "") -> str | None:
         """The text at a path, or None where there is none. Raises ElementError."""
-        return self.read_or_none(path, cells.parse_text)
+        return self.read_or_none(path, _line)
 
     def amount(self, path: str, currency: str) -> int:
         """The amount at a path in minor units of an ISO 4217 currency, exactly. Raises ElementError."""
@@ -239,6 +239,11 @@ class Element:
     def _missing(self, path: str) -> ElementError:
         error = CellError("value_missing", "a value", "非空值")
         return ElementError(error, self.line, f"{self.path}/{path}" if path else self.path, "")
+
+
+def _line(text: str) -> str:
+    # Line ends and tabs within a name are how the file is laid out.
+    return cells.parse_text(" ".join(re.split(r"[ \t\r\n]+", text)))
 
 
 # --- reading --------------------------------------------------------------------------------
