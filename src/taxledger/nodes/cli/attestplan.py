@@ -85,10 +85,8 @@ def make_plan(
         options = SourceOptions(subject=parse_subject(subject) if subject is not None else None, side=side)
         sorted_ = sort_files(files, source)
         unknown = sorted_.unknown
-        groups += (
-            Group(source=DocumentSource(schema, formats, options), formats=formats)
-            for schema, formats in sorted_.groups
-        )
+        opened = [DocumentSource(schema, formats, options) for schema, formats in sorted_.groups]
+        groups += (Group(source=each, formats=each.formats) for each in opened)
     for each in groups:
         if kind is not None and parse_kind(kind) != each.source.schema.kind:
             raise InputError(

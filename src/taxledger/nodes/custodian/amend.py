@@ -19,8 +19,9 @@ from taxledger.ledger.operations import RevokeChange, encode_amend, encode_revok
 from taxledger.ledger.records import Status, fingerprint, identity, record_id, record_period
 from taxledger.ledger.schemas import Row, Schema, Value
 from taxledger.ledger.statekeys import split_record_key
+from taxledger.nodes.custodian.changeset import Change
 from taxledger.nodes.custodian.erasures import is_erased
-from taxledger.nodes.custodian.matching import Change, has_fingerprint
+from taxledger.nodes.custodian.matching import has_fingerprint
 from taxledger.nodes.custodian.outbox import STAGE_CHANGE, Outbox, Receipt, Submitter
 from taxledger.nodes.custodian.rids import RidKeys
 from taxledger.nodes.custodian.staging import next_version

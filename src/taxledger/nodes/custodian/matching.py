@@ -6,7 +6,8 @@ The rules, first fit (docs/sources.md):
 * a record of this identity was revoked, and the row says something else, or the record's whole batch was taken
   back → as if there were none: accepted, under the identity's next id;
 * no record of this identity → accepted, with the row's status;
-* other content under the same identity → rejected ``conflict``; the first stands;
+* other content under the same identity → a correction where the row says so (``correcting.py``), else rejected
+  ``conflict``: the first stands;
 * content and status of any version ever attested → duplicate (a reversed record was valid before);
 * another status for content that was corrected since → ``content_outdated``;
 * only the status differs: valid or reversed → voided is an amendment, valid → reversed too; back is
@@ -18,120 +19,43 @@ Nothing here writes: a ``Batch`` collects what is to be attested, and ``upload``
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
 
 from taxledger.ledger.errors import FormatError
-from taxledger.ledger.packedrows import PackedRow, RowPacker
+from taxledger.ledger.packedrows import RowPacker
 from taxledger.ledger.records import Status, identity, record_period
 from taxledger.ledger.schemas import ROLE_PARTY, Row, Schema
 from taxledger.ledger.statekeys import month_prefix, tag_prefix
 from taxledger.nodes.custodian.batches import REVOKED, Batches
+from taxledger.nodes.custodian.changeset import (
+    ACCEPTED,
+    AMENDED,
+    DUPLICATE,
+    ERASED,
+    REASON_REVERSED,
+    REASON_VOIDED,
+    REJECTED,
+    REVERSED,
+    VALID,
+    VOIDED,
+    Batch,
+    Book,
+    Change,
+    Known,
+    NewRecord,
+    bad_row,
+)
+from taxledger.nodes.custodian.correcting import Corrector
 from taxledger.nodes.custodian.erasures import erased_months
 from taxledger.nodes.custodian.rids import RidKeys, next_rid
 from taxledger.nodes.custodian.tags import YEAR_MAX, YEAR_MIN, Keyring
-from taxledger.nodes.custodian.vault import TagEntry, Vault
-from taxledger.nodes.sources.rows import BadRow, SourceRow
+from taxledger.nodes.custodian.vault import Vault
+from taxledger.nodes.sources.rows import BadRow, CellError, RowChange, SourceRow
 
-__all__ = [
-    "ACCEPTED",
-    "AMENDED",
-    "DUPLICATE",
-    "ERASED",
-    "REJECTED",
-    "Batch",
-    "Change",
-    "Known",
-    "Matcher",
-    "NewRecord",
-    "has_fingerprint",
-    "warn_twins",
-]
+__all__ = ["Matcher", "has_fingerprint", "warn_twins"]
 
-ACCEPTED, AMENDED, DUPLICATE, REJECTED = "accepted", "amended", "duplicates", "rejected"
-"""Verdicts; also the names of the counts in ``FileOutcome``."""
-
-ERASED = "erased"
-"""Code of a rejected row whose month was erased."""
-
-VALID, VOIDED, REVERSED = int(Status.VALID), int(Status.VOIDED), int(Status.REVERSED)
 _REVOKED = int(Status.REVOKED)
-REASON_VOIDED, REASON_REVERSED = 2, 3
 _MONTH = 20
 """Where the month byte stands in a record's key."""
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class NewRecord:
-    """A record that this batch attests: version 1."""
-
-    key: bytes
-    year: int
-    tag: bytes
-    month: int
-    rid: bytes
-    status: int
-    values: Row
-    packed: PackedRow
-    content: bytes
-    file: int
-    line: int
-    mark: bytes | None
-    on_ledger: bool
-    red: int = 0
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class Change:
-    """A record's next version. ``version`` is the one replaced; ``file``, ``line`` the row that says so."""
-
-    key: bytes
-    version: int
-    status: int
-    values: Row
-    content: bytes
-    reason: int
-    file: int
-    line: int
-    red: int = 0
-
-
-@dataclass(slots=True, eq=False)
-class Known:
-    """A record as it stands: version and status, and by content the statuses it ever had (one bit each)."""
-
-    key: bytes
-    version: int
-    status: int
-    statuses: dict[bytes, int]
-    content: bytes
-    red: int = 0
-    new: NewRecord | None = None
-
-
-@dataclass(slots=True)
-class Book:
-    """The records of one subject and year, by key, and by the key that a later content would have."""
-
-    subject: str
-    entry: TagEntry
-    prefix: bytes
-    secret: bytes
-    rids: RidKeys
-    known: dict[bytes, Known]
-    erased: frozenset[int]
-
-
-@dataclass(slots=True)
-class Batch:
-    """What is to be attested together; ``rows`` are (file, line, key, verdict) of all but rejected ones."""
-
-    new: list[NewRecord] = field(default_factory=list)
-    changes: dict[bytes, Change] = field(default_factory=dict)
-    rows: list[tuple[int, int, bytes, str]] = field(default_factory=list)
-    warnings: list[tuple[int, BadRow]] = field(default_factory=list)
-    red_matched: list[bytes] = field(default_factory=list)
-    tags: list[TagEntry] = field(default_factory=list)
-    books: dict[tuple[str, int], Book] = field(default_factory=dict)
 
 
 class Matcher:
@@ -146,6 +70,7 @@ class Matcher:
         self._keyring = keyring
         self._revoked_batches = Batches(vault).in_state(REVOKED)
         self._packer = RowPacker(schema)
+        self._corrector = Corrector(vault, schema, self._packer)
         self._marks = schema.fingerprint is not None or any(each.role == ROLE_PARTY for each in schema.fields)
         at = schema.position
         self._amounts = (at["net"], at["tax"], at["gross"]) if {"net", "tax", "gross"} <= set(at) else None
@@ -161,9 +86,9 @@ class Matcher:
         try:
             year, month = record_period(self.schema, values)
         except (FormatError, ValueError):
-            return REJECTED, _bad(row.line, "period_missing", "", "a period", "所属期")
+            return REJECTED, bad_row(row.line, "period_missing", "", "a period", "所属期")
         if not YEAR_MIN <= year <= YEAR_MAX:
-            return REJECTED, _bad(
+            return REJECTED, bad_row(
                 row.line,
                 "year_out_of_range",
                 str(year),
@@ -189,12 +114,12 @@ class Matcher:
             key = key[: -len(rid)] + rid
             known = book.known.get(key)
         if known is not None:
-            return self._compare(row, file, known, content)
+            return self._compare(row, file, book, known, content)
         try:
             self.schema.check_fields(values)
         except FormatError as error:
             expected, expected_zh = "fields that fit the schema", "符合模式的字段"
-            return REJECTED, _bad(row.line, "fields_malformed", str(error), expected, expected_zh)
+            return REJECTED, bad_row(row.line, "fields_malformed", str(error), expected, expected_zh)
         # A mark is a fingerprint that every record has, so that twins among purchases are seen as well.
         mark = packer.mark(book.secret, packed, chosen) if self._marks else None
         new = NewRecord(
@@ -213,6 +138,48 @@ class Matcher:
             return True
         opened = self._vault.record(known.key, known.version)
         return opened is not None and opened.batch in self._revoked_batches
+
+    def take_change(self, change: RowChange, file: int) -> tuple[str, BadRow | None]:
+        """(verdict, reason when rejected) of what file number ``file`` says of a record it does not state."""
+        found = self._find(change)
+        if found is None:
+            named = ", ".join(f"{name} {value}" for name, value in change.identity.items())
+            return REJECTED, bad_row(
+                change.line, "record_unknown", named,
+                f"a record of {change.subject} with this identity, attested before",
+                f"{change.subject} 名下已登记的同号记录",
+            )  # fmt: skip
+        book, known = found
+        values = list(self._corrector.present(self.batch, known))
+        for name, value in change.fields.items():
+            values[self.schema.position[name]] = value
+        status = known.status if change.status is None else change.status
+        return self._corrector.settle(self.batch, book, known, tuple(values), status, change.line, file)
+
+    def _find(self, change: RowChange) -> tuple[Book, Known] | None:
+        """The record of an identity, whatever its month; of several the newest."""
+        values = self.schema.row(change.identity)
+        packed, chosen = self._packer.pack(values), self._packer.identity(values)
+        subject, member, kind = change.subject, self._vault.member, self.schema.kind
+        for year in sorted(self._vault.years(), reverse=True):
+            book = self.batch.books.get((subject, year))
+            if book is None and not self._vault.has_tag(subject, kind, year):
+                continue
+            book = book or self._open_book(subject, year)
+            tag = book.entry.tag
+            for month in sorted({key[_MONTH] for key in book.known}, reverse=True):
+                rid_key, prefix = book.rids.of(month), month_prefix(member, kind, tag, month)
+                first = self._packer.record_id(rid_key, tag, packed, chosen)
+                known, attempt = book.known.get(prefix + first), 0
+                while known is not None and known.status == _REVOKED:
+                    attempt += 1
+                    later = book.known.get(prefix + next_rid(rid_key, first, attempt))
+                    if later is None:
+                        break
+                    known = later
+                if known is not None:
+                    return book, known
+        return None
 
     def _open_book(self, subject: str, year: int) -> Book:
         keys = self._keyring.require(year)
@@ -255,11 +222,13 @@ class Matcher:
             )  # fmt: skip
             self.batch.warnings.append((file, bad))
 
-    def _compare(self, row: SourceRow, file: int, known: Known, content: bytes) -> tuple[str, BadRow | None]:
+    def _compare(
+        self, row: SourceRow, file: int, book: Book, known: Known, content: bytes
+    ) -> tuple[str, BadRow | None]:
         had = known.statuses.get(content)
         status = row.status
         if had is None:
-            return REJECTED, self._conflict(row, known)
+            return self._correct(row, file, book, known)
         if had & 1 << status or (status == VALID and had & 1 << REVERSED):
             self.batch.rows.append((file, row.line, known.key, DUPLICATE))
             if known.status == _REVOKED:
@@ -270,10 +239,10 @@ class Matcher:
         )
         if content != known.content:
             expected, expected_zh = "the content that it was corrected to", "更正后的内容"
-            return REJECTED, _bad(row.line, "content_outdated", "", expected, expected_zh)
+            return REJECTED, bad_row(row.line, "content_outdated", "", expected, expected_zh)
         if not forward:
             name = Status(known.status).name.lower()
-            return REJECTED, _bad(
+            return REJECTED, bad_row(
                 row.line,
                 "status_backwards",
                 Status(status).name.lower(),
@@ -283,9 +252,20 @@ class Matcher:
         self._amend(row, file, known, content)
         return AMENDED, None
 
+    def _correct(self, row: SourceRow, file: int, book: Book, known: Known) -> tuple[str, BadRow | None]:
+        if row.corrects is None:
+            return REJECTED, self._conflict(row, known)
+        try:
+            corrected = row.corrects(self._corrector.present(self.batch, known))
+        except CellError as error:
+            return REJECTED, bad_row(row.line, error.code, "", error.expected, error.expected_zh)
+        if corrected is None:
+            return REJECTED, self._conflict(row, known)
+        return self._corrector.settle(self.batch, book, known, corrected, row.status, row.line, file)
+
     def _amend(self, row: SourceRow, file: int, known: Known, content: bytes) -> None:
         if known.red == 2 and row.status == VOIDED:
-            bad = _bad(
+            bad = bad_row(
                 row.line, "reversal_stands", "voided red letter",
                 "the original that it reversed stays reversed: amend it if that is wrong",
                 "被该红字发票冲销的原发票仍为已冲销状态；如有误请另行更正",
@@ -314,7 +294,7 @@ class Matcher:
             file, line = ("?", 0) if first is None else (first.file, first.line)
         identified = identity(self.schema, row.values)
         found = ", ".join(f"{name} {value}" for name, value in identified)
-        return _bad(
+        return bad_row(
             row.line,
             "conflict",
             f"line {row.line}: {found}",
@@ -331,22 +311,16 @@ def has_fingerprint(schema: Schema, values: Row) -> bool:
     return values[schema.position[name]] == value
 
 
-def _bad(line: int, code: str, found: str, expected: str, expected_zh: str) -> BadRow:
-    return BadRow(
-        line=line, code=code, column="", found=found[:80], expected=expected, expected_zh=expected_zh
-    )
-
-
 def _erased(line: int) -> BadRow:
     """The seed of the month's record ids is destroyed: whether this row is one of the erased can't be told."""
-    return _bad(
+    return bad_row(
         line, ERASED, "", "a month of which no record was erased: what was erased is not attested again",
         "该所属期内无已删除的记录；已删除者不再登记",
     )  # fmt: skip
 
 
 def _revoked(line: int) -> BadRow:
-    return _bad(
+    return bad_row(
         line, "revoked", "", "no record that was revoked as attested in error: it stays revoked",
         "未被撤销的记录；该记录已作为误登记撤销，仍为撤销状态",
     )  # fmt: skip
@@ -374,7 +348,7 @@ def warn_twins(batch: Batch, vault: Vault, files: list[str]) -> None:
 
 
 def _warn_twin(batch: Batch, new: NewRecord, where: str, where_zh: str) -> None:
-    bad = _bad(
+    bad = bad_row(
         new.line,
         "twin",
         "",

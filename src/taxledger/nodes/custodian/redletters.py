@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from taxledger.ledger.schemas import Row, Schema
 from taxledger.ledger.statekeys import tag_prefix
-from taxledger.nodes.custodian.matching import (
+from taxledger.nodes.custodian.changeset import (
     REASON_REVERSED,
     REVERSED,
     VALID,

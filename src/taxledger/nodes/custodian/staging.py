@@ -18,7 +18,8 @@ from taxledger.ledger.packedrows import RowPacker
 from taxledger.ledger.records import NO_FINGERPRINT, commit, record_period
 from taxledger.ledger.schemas import Schema
 from taxledger.nodes.custodian.batches import Batches, Written
-from taxledger.nodes.custodian.matching import Batch, Change, has_fingerprint
+from taxledger.nodes.custodian.changeset import Batch, Change
+from taxledger.nodes.custodian.matching import has_fingerprint
 from taxledger.nodes.custodian.outbox import STAGE_ATTEST, STAGE_CHANGE
 from taxledger.nodes.custodian.vault import Vault
 
@@ -100,7 +101,9 @@ def _changes(
     staged: list[_StagedRow] = []
     marks = {new.key: new.mark for new in batch.new} if batch.changes else {}
     for each in batch.changes.values():
-        entry, sealed, mark = next_version(vault, schema, each, marks.get(each.key), files, batch=number)
+        entry, sealed, mark = next_version(
+            vault, schema, each, each.mark or marks.get(each.key), files, batch=number
+        )
         year, _month = record_period(schema, each.values)
         place = each.key + each.version.to_bytes(4, "big")
         content = canonical.encode(

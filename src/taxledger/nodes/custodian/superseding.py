@@ -18,7 +18,7 @@ from taxledger.ledger.consent import PREDICATE_KIND
 from taxledger.ledger.errors import RefusedError
 from taxledger.ledger.operations import AmendChange, encode_amend
 from taxledger.ledger.records import Status
-from taxledger.nodes.custodian.matching import Change
+from taxledger.nodes.custodian.changeset import Change
 from taxledger.nodes.custodian.outbox import STAGE_CHANGE, Outbox, Settled
 from taxledger.nodes.custodian.predicatebook import PredicateBook
 from taxledger.nodes.custodian.staging import next_version

@@ -28,7 +28,8 @@ from taxledger.ledger.errors import FormatError
 from taxledger.ledger.operations import encode_attest
 from taxledger.ledger.schemas import Schema, is_date
 from taxledger.nodes.custodian.batches import Batches
-from taxledger.nodes.custodian.matching import ERASED, Matcher, warn_twins
+from taxledger.nodes.custodian.changeset import ERASED
+from taxledger.nodes.custodian.matching import Matcher, warn_twins
 from taxledger.nodes.custodian.outbox import STAGE_THROUGH, Outbox, Receipt, Settled, Submitter
 from taxledger.nodes.custodian.redletters import match_red_letters
 from taxledger.nodes.custodian.report import FileOutcome, Totaller, UploadOutcome
@@ -38,7 +39,7 @@ from taxledger.nodes.custodian.tags import Keyring, require_accepted
 from taxledger.nodes.custodian.vault import Vault
 from taxledger.nodes.custodian.verdicts import Verdicts
 from taxledger.nodes.memberkeys import TransactionSigner
-from taxledger.nodes.sources.rows import BadRow, Source
+from taxledger.nodes.sources.rows import BadRow, RowChange, Source
 
 __all__ = ["BATCH_RECORDS", "Progress", "Uploader"]
 
@@ -253,8 +254,11 @@ class _Run:
                     outcome.rejected += 1
                     outcome.rejections.append(row)
                     continue
-                totaller.add(outcome, row.status, row.values)  # type: ignore[union-attr]
-                verdict, reason = matcher.take(row, number)  # type: ignore[arg-type]
+                if type(row) is RowChange:
+                    verdict, reason = matcher.take_change(row, number)
+                else:
+                    totaller.add(outcome, row.status, row.values)  # type: ignore[union-attr, arg-type]
+                    verdict, reason = matcher.take(row, number)  # type: ignore[arg-type]
                 setattr(outcome, verdict, getattr(outcome, verdict) + 1)
                 if reason is not None:
                     outcome.rejections.append(reason)

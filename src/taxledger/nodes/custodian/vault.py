@@ -186,6 +186,11 @@ class Vault:
         sigma = keys.signer.sign(tag_message(self.chain_id, subject, kind, year))
         return TagEntry(subject, kind, year, tag_of(sigma), sigma)
 
+    def has_tag(self, subject: str, kind: int, year: int) -> bool:
+        """Whether the vault has ever had a record of a subject, kind and year."""
+        lookup = self._lookup(subject, kind, year)
+        return self.database.one("SELECT 1 FROM tags WHERE lookup = ?", (lookup,)) is not None
+
     def tag_row(self, entry: TagEntry) -> tuple[bytes, bytes, bytes]:
         """A row for ``INSERT OR IGNORE INTO tags``."""
         content = canonical.encode([entry.subject, entry.kind, entry.year, entry.tag, entry.sigma])

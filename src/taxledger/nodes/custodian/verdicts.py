@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 
 from taxledger.ledger.errors import UnavailableError
-from taxledger.nodes.custodian.matching import ACCEPTED, AMENDED, DUPLICATE
+from taxledger.nodes.custodian.changeset import ACCEPTED, AMENDED, DUPLICATE
 from taxledger.nodes.sealed.sealing import Sealer, new_key
 
 __all__ = ["Verdicts"]

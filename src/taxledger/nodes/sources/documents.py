@@ -13,7 +13,7 @@ from taxledger.ledger.errors import FormatError, InputError
 from taxledger.ledger.schemas import Schema
 from taxledger.nodes.sources import cfdi, cii, cn_einvoice, cumcm, nav, ofd, ubl, vefa
 from taxledger.nodes.sources.formats import Format, Look, SourceOptions, look_at
-from taxledger.nodes.sources.rows import BadRow, Source, SourceRow
+from taxledger.nodes.sources.rows import Item, PreparedSource, Source
 
 __all__ = ["FORMATS", "DocumentSource", "Sorted", "detect", "sort_files"]
 
@@ -65,19 +65,25 @@ class DocumentSource:
 
     Attributes:
         schema: of the records.
+        formats: the name of the format by file, in the order in which the files are to be read.
     """
 
     def __init__(self, schema: Schema, formats: Mapping[Path, str], options: SourceOptions) -> None:
         """``formats``: the name of the format of every file that will be read."""
         self.schema = schema
-        self._formats = formats
         self._opened: dict[str, Source] = {
             name: FORMATS[name].open(options) for name in dict.fromkeys(formats.values())
         }
+        self.formats: dict[Path, str] = {}
+        for name, source in self._opened.items():
+            paths: Sequence[Path] = [path for path, format_ in formats.items() if format_ == name]
+            if isinstance(source, PreparedSource):
+                paths = source.prepare(paths)
+            self.formats.update(dict.fromkeys(paths, name))
 
-    def rows(self, path: Path) -> Iterator[SourceRow | BadRow]:
+    def rows(self, path: Path) -> Iterator[Item]:
         """Every row of the file by the source of its format. Raises FormatError."""
-        return self._opened[self._formats[path]].rows(path)
+        return self._opened[self.formats[path]].rows(path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,17 +8,32 @@ from __future__ import annotations
 
 import gzip
 import io
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, NamedTuple, Protocol, cast
+from typing import IO, NamedTuple, Protocol, cast, runtime_checkable
 
 from taxledger.ledger.errors import FormatError
-from taxledger.ledger.schemas import Row, Schema
+from taxledger.ledger.schemas import Row, Schema, Value
 
-__all__ = ["BadRow", "CellError", "Source", "SourceRow", "open_binary", "open_text"]
+__all__ = [
+    "BadRow",
+    "CellError",
+    "Correction",
+    "Item",
+    "PreparedSource",
+    "RowChange",
+    "Source",
+    "SourceRow",
+    "open_binary",
+    "open_text",
+]
 
 _GZIP_MAGIC = b"\x1f\x8b"
+
+Correction = Callable[[Row], Row | None]
+"""Given the fields that stand under a row's identity, what they become with the row; None: it does not replace
+them. Raises CellError: it does not, for that reason."""
 
 
 class SourceRow(NamedTuple):
@@ -29,12 +44,33 @@ class SourceRow(NamedTuple):
         subject: in its one form, like ``cumcm:E14``.
         status: 1 valid, 2 voided, 3 reversed (docs/protocol.md §5).
         values: one value per field of the source's schema; they fit it.
+        corrects: asked where other fields stand under the row's identity; None: the row never replaces any.
     """
 
     line: int
     subject: str
     status: int
     values: Row
+    corrects: Correction | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowChange:
+    """What a file says of a record that it does not state in full: an amendment of some fields, or a cancellation.
+
+    Attributes:
+        line: of the file, from 1.
+        subject: whose record it is.
+        identity: the fields that make the record unique, by name.
+        fields: new values by name; the others stay.
+        status: the new one, or None to keep it.
+    """
+
+    line: int
+    subject: str
+    identity: Mapping[str, Value]
+    fields: Mapping[str, Value] = field(default_factory=dict)
+    status: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +115,10 @@ class CellError(Exception):
         )
 
 
+Item = SourceRow | RowChange | BadRow
+"""What becomes of one row of data."""
+
+
 class Source(Protocol):
     """Reads the files of one form.
 
@@ -89,11 +129,21 @@ class Source(Protocol):
     @property
     def schema(self) -> Schema: ...
 
-    def rows(self, path: Path) -> Iterator[SourceRow | BadRow]:
+    def rows(self, path: Path) -> Iterator[Item]:
         """Every row of data of the file.
 
         Raises:
             FormatError: the file can't be read, is of another form, or is cut.
+        """
+
+
+@runtime_checkable
+class PreparedSource(Source, Protocol):
+    """A source whose files speak about one another, so that it looks at all of them first."""
+
+    def prepare(self, paths: Sequence[Path]) -> Sequence[Path]:
+        """All files of an upload, each once, in the order in which they are to be read. Raises nothing: a file
+        that can't be read says so when its rows are asked for.
         """
 
 
