@@ -51,10 +51,10 @@ lock: ## Renew requirements.lock from pyproject.toml (newest versions that fit)
 	  build/lock/bin/python -m pip freeze --exclude taxledger; } > requirements.lock
 	rm -rf build/lock
 
-SYSTEM_PACKAGES := python3-venv python3-dev g++ libleveldb-dev softhsm2
+SYSTEM_PACKAGES := python3-venv python3-dev g++ libleveldb-dev softhsm2 chromium
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 
-system-deps: ## Debian packages for tests (SoftHSM), and for plyvel where no ready-made wheel fits
+system-deps: ## Debian packages for tests (SoftHSM, Chromium), and for plyvel where no ready-made wheel fits
 	$(SUDO) apt-get update
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $(SYSTEM_PACKAGES)
 

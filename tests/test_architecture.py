@@ -44,6 +44,9 @@ ONE_FILE = {
     "aiohttp": "taxledger.nodes.peers",
     "pkcs11": "taxledger.nodes.sealed.hsm",
     "defusedxml": "taxledger.nodes.sources.xmlreader",
+    "jinja2": "taxledger.lending.report.html",
+    "fpdf": "taxledger.lending.report.pdf",
+    "fontTools": "taxledger.lending.report.fonts",
 }
 """Libraries that one file alone may import (``cryptography``: one file of the core)."""
 
