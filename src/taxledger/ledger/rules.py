@@ -3,7 +3,7 @@
 Invariants:
 
 * The rules run in the order of their codes; the first that fails gives the code, and then nothing is written
-  (but the mark that a contest leaves, rule 49: docs/decisions/0020).
+  (but the mark that a contest leaves, rule 49: docs/decisions/0023).
 * A rule reads its arguments only: no clock, no randomness, no order of a set. Same bytes, same result.
 * Rule 1 is ``operations.decode_operation``; rule 2 is asked before there is a leaf, by
   ``execute.check_transaction``, so its code never stands in a result.
