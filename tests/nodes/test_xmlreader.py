@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 from decimal import Decimal
 from pathlib import Path
 
@@ -67,6 +68,21 @@ def test_default_limits_hold() -> None:
     ):
         with pytest.raises(FormatError, match=reason):
             read_xml(data)
+
+
+def test_long_names_and_paths_are_kept_once() -> None:
+    """Sixty levels of long names over many elements: in memory each is one string, and a path in a message is short."""
+    name = "n" * 300
+    data = f"<{name}>" * 60 + "<a x=''/>" * 5_000 + f"</{name}>" * 60
+    tracemalloc.start()
+    try:
+        root = read_xml(data.encode())
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 5_000 * 2_000, f"{peak:,} bytes"
+    *_, last = root.walk()
+    assert last.path == "…/a[5000]"
 
 
 def test_packed_bomb_is_cut_at_the_limit(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import codecs
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 from xml.etree.ElementTree import ParseError
 
@@ -35,7 +36,7 @@ class Limits(NamedTuple):
     """Local: what one document may cost. Real documents of all sources stay below a tenth of each."""
 
     bytes_max: int = 32 * 1024 * 1024
-    elements_max: int = 400_000
+    elements_max: int = 200_000
     depth_max: int = 64
     attributes_max: int = 64
     """Of one element."""
@@ -43,6 +44,8 @@ class Limits(NamedTuple):
     """Of one value: a signature fits."""
     name_bytes_max: int = 512
     """Of a name with its namespace."""
+    path_characters_max: int = 400
+    """Of a path in messages; a longer one begins with ``…``."""
 
 
 LIMITS = Limits()
@@ -61,6 +64,7 @@ ENCODINGS = {
 """Python's codec by the name that a file declares, in small letters."""
 
 _DECLARED = re.compile(rb"""<\?xml\s[^>]{0,200}?encoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']""")
+_NO_ATTRIBUTES: Mapping[str, str] = MappingProxyType({})
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
 
@@ -104,7 +108,17 @@ class Element:
         children: in order.
     """
 
-    __slots__ = ("_prefixes", "attributes", "children", "line", "name", "namespace", "path", "value")
+    __slots__ = (
+        "_above",
+        "_prefixes",
+        "_step",
+        "attributes",
+        "children",
+        "line",
+        "name",
+        "namespace",
+        "value",
+    )
 
     def __init__(
         self,
@@ -112,18 +126,23 @@ class Element:
         name: str,
         attributes: Mapping[str, str],
         line: int,
-        path: str,
+        place: tuple[str, str],
         prefixes: Mapping[str, str],
     ) -> None:
         self.namespace = namespace
         self.name = name
         self.line = line
-        self.path = path
         self.attributes = attributes
         self.value = ""
         # No parent: without cycles a document's memory goes when its reader lets go of it.
         self.children: list[Element] = []
+        # What is above is one string for all children of an element.
+        self._above, self._step = place
         self._prefixes = prefixes
+
+    @property
+    def path(self) -> str:
+        return f"{self._above}{self._step}"
 
     # --- elements ---------------------------------------------------------------------------
 
@@ -253,6 +272,15 @@ class _RootFound(Exception):
     pass
 
 
+class _Open(NamedTuple):
+    """An element whose end has not come yet, how often each name stands in it, what it says, and where."""
+
+    element: Element
+    counts: dict[str, int]
+    parts: list[str]
+    above: str
+
+
 class _Builder:
     """Takes the parser's events; raises FormatError at the first one beyond a limit."""
 
@@ -262,7 +290,8 @@ class _Builder:
         self._prefixes = prefixes
         self._limits = limits
         self._root_only = root_only
-        self._open: list[tuple[Element, dict[str, int], list[str]]] = []
+        self._open: list[_Open] = []
+        self._names: dict[str, tuple[str, str]] = {}
         self._elements = 0
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
@@ -275,28 +304,36 @@ class _Builder:
         for name, value in attributes.items():
             self._require("bytes of a name", len(name), limits.name_bytes_max)
             self._require("characters of an attribute", len(value), limits.attribute_bytes_max)
-        namespace, _, name = tag.rpartition("}")
-        path = name
+        # A name is one string however often it stands: a short file could say a long one many times.
+        known = self._names.get(tag)
+        if known is None:
+            namespace, _, name = tag.rpartition("}")
+            known = self._names[tag] = (namespace[1:], name)
+        above, step = "", known[1]
         if self._open:
-            parent, counts, _ = self._open[-1]
-            counts[tag] = counts.get(tag, 0) + 1
-            path = f"{parent.path}/{name}" if counts[tag] == 1 else f"{parent.path}/{name}[{counts[tag]}]"
-        element = Element(namespace[1:], name, attributes, self.line(), path, self._prefixes)
+            parent = self._open[-1]
+            above = parent.above
+            count = parent.counts[tag] = parent.counts.get(tag, 0) + 1
+            step = step if count == 1 else f"{step}[{count}]"
+        element = Element(*known, attributes or _NO_ATTRIBUTES, self.line(), (above, step), self._prefixes)
         if self._open:
-            parent.children.append(element)
+            parent.element.children.append(element)
         else:
             self.root = element
             if self._root_only:
                 raise _RootFound
-        self._open.append((element, {}, []))
+        below = f"{above}{step}/"
+        if len(below) > limits.path_characters_max:
+            below = "…/"
+        self._open.append(_Open(element, {}, [], below))
 
     def data(self, text: str) -> None:
         if self._open:
-            self._open[-1][2].append(text)
+            self._open[-1].parts.append(text)
 
     def end(self, tag: str) -> None:
-        element, _, parts = self._open.pop()
-        element.value = cells.strip_cell("".join(parts))
+        closed = self._open.pop()
+        closed.element.value = cells.strip_cell("".join(closed.parts))
 
     def close(self) -> Element | None:
         return self.root
