@@ -145,16 +145,25 @@ def name_of(record: Record) -> Any:
     if record.status == 5:
         return record.key
     if record.kind == 5:
-        number = fields.get("number")
+        number = record.see("number")
         if number is not None and len(number) == 20 and all(each in "0123456789" for each in number):
             return number
-        if number is not None and fields.get("code") is not None:
+        if record.see("code") is not None and number is not None:
             return (fields["code"], number)
-        return tuple(sorted(fields.items()))
-    for names in IDENTITIES[record.kind]:
-        if all(fields.get(each) is not None for each in names):
-            return tuple((each, fields[each]) for each in names)
+    else:
+        for names in IDENTITIES[record.kind]:
+            if None not in [record.see(each) for each in names]:
+                return tuple((each, fields[each]) for each in names)
+    if record.hidden:
+        raise Unknown
     return tuple(sorted(fields.items()))
+
+
+def period_text(record: Record) -> str:
+    value = record.fields.get(PERIOD_FIELD[record.kind])
+    if record.period or value is None:
+        return str(record.period)
+    return f"{value:04}" if isinstance(value, int) else str(value)[:7]
 
 
 class World:
@@ -162,8 +171,14 @@ class World:
 
     def __init__(self, facts: Any, basis: Any) -> None:
         self.facts, self.basis, self.as_of = facts, basis, basis.as_of
+        self.read: dict[str, list[Record]] = {}
 
     def all(self, what: str) -> list[Record]:
+        if what not in self.read:
+            self.read[what] = self.join(what)
+        return self.read[what]
+
+    def join(self, what: str) -> list[Record]:
         kind = NUMBERS[what]
         if kind not in self.facts.records and kind not in self.facts.coverage:
             raise Unknown
@@ -175,6 +190,11 @@ class World:
             return found
         result: list[Record] = []
         for each in found:
+            try:
+                name_of(each)
+            except Unknown:
+                each.period = period_text(each)
+                each.status, each.fields = 5, {}
             for other in result:
                 if name_of(other) == name_of(each) and each.status != 5:
                     break
@@ -213,6 +233,8 @@ def merge(parts: list[Record]) -> Record:
     first.__dict__.update(parts[0].__dict__)
     first.prints = [each.prints[0] for each in parts]
     first.keys = [each.key for each in parts]
+    periods = {period_text(each) for each in parts}
+    first.period = periods.pop() if len(periods) == 1 else ""
     if len({each.status in COUNTED for each in parts}) == 2:
         first.status, first.fields = 5, {}
         return first
@@ -494,7 +516,7 @@ def overdue_filings(world: World) -> int:
     overdue = 0
     for group in by_period(found):
         due = due_of(group)
-        if due is not None and due >= world.as_of:
+        if (due or group[0].last) >= world.as_of:
             continue
         standing = [each for each in group if each.filed is not None and not each.replaced]
         if standing:
@@ -1006,7 +1028,7 @@ SLOW: dict[str, Callable[[World], int]] = {
     "usage_wh_12m": lambda world: watt_hours(world, 0),
     "usage_fall_12m": change(watt_hours, 12, fall=True),
     "usage_yoy_12m_ppm": change(watt_hours, 12, fall=False),
-    "usage_arrears": lambda world: sum(priced(each, "arrears") for each in used(world, 12 * 60)),
+    "usage_arrears": lambda world: sum(priced(each, "arrears") for each in used(world, 120)),
     "first_declaration_days": first_declaration_days,
     "exports_cleared_12m": lambda world: sum(each.must("value") for each in cleared(world, "export")),
     "imports_cleared_12m": lambda world: sum(each.must("value") for each in cleared(world, "import")),
@@ -1022,9 +1044,12 @@ SLOW: dict[str, Callable[[World], int]] = {
 }
 
 
-def slow(name: str, facts: Any, basis: Any) -> int | None:
-    """The feature's number, or None where it is not defined."""
-    try:
-        return int(SLOW[name](World(facts, basis)))
-    except Unknown:
-        return None
+def slow(facts: Any, basis: Any) -> dict[str, int | None]:
+    """The number of every feature, or None where it is not defined."""
+    world, found = World(facts, basis), dict.fromkeys(SLOW)
+    for name, compute in SLOW.items():
+        try:
+            found[name] = int(compute(world))
+        except Unknown:
+            continue
+    return found

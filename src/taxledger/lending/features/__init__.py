@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from taxledger.ledger.errors import check
 from taxledger.lending.features.awards import AWARDS
+from taxledger.lending.features.conduct import CONDUCT
 from taxledger.lending.features.contracts import CONTRACTS
 from taxledger.lending.features.customs import CUSTOMS
 from taxledger.lending.features.feature import Basis, Feature, Unit
@@ -32,7 +33,19 @@ _GENERAL = (
         compute=other_currency_records,
     ),
 )
-_ALL = (*_GENERAL, *ACTIVITY, *TRADE, *FILINGS, *STANDING, *AWARDS, *CONTRACTS, *SECURITY, *USAGE, *CUSTOMS)
+_ALL = (
+    *_GENERAL,
+    *ACTIVITY,
+    *TRADE,
+    *FILINGS,
+    *CONDUCT,
+    *STANDING,
+    *AWARDS,
+    *CONTRACTS,
+    *SECURITY,
+    *USAGE,
+    *CUSTOMS,
+)
 
 FEATURES: Mapping[str, Feature] = MappingProxyType(
     {each.id: each for each in sorted(_ALL, key=lambda each: each.id)}

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from datetime import date
 from functools import partial
 from itertools import pairwise
@@ -23,13 +23,12 @@ from taxledger.lending.features.windows import (
     Table,
     Window,
     day_of,
-    month_of,
     month_span,
     whole_months,
     window,
 )
 
-__all__ = ["FILINGS"]
+__all__ = ["FILINGS", "KIND", "SALES_TAX", "Filing", "filed_within", "filings_of"]
 
 KIND = KINDS["tax_filing"]
 SALES_TAX = "vat"
@@ -62,7 +61,7 @@ class Filing(NamedTuple):
     paid: int | None
 
 
-class _Filings(NamedTuple):
+class Filings(NamedTuple):
     """Attributes:
     effective: filed and not replaced.
     groups: by tax and period every filing, also replaced and unfiled ones; the filed ones first, by day.
@@ -74,11 +73,11 @@ class _Filings(NamedTuple):
     first: int | None
 
 
-def _filings(facts: Facts, basis: Basis) -> _Filings | None:
+def filings_of(facts: Facts, basis: Basis) -> Filings | None:
     return derive(facts, ("filings", basis.as_of, basis.currency), lambda: _make_filings(facts, basis))
 
 
-def _make_filings(facts: Facts, basis: Basis) -> _Filings | None:
+def _make_filings(facts: Facts, basis: Basis) -> Filings | None:
     records = records_of(facts, KIND)
     if records is None:
         return None
@@ -103,7 +102,7 @@ def _make_filings(facts: Facts, basis: Basis) -> _Filings | None:
         effective += standing
         ordered.append(tuple(each for _key, each in sorted(group, key=_by_day_filed)))
     days = [each.filed for group in ordered for each in group if each.filed is not None]
-    return _Filings(table_of(effective, unread), tuple(ordered), min(days, default=None))
+    return Filings(table_of(effective, unread), tuple(ordered), min(days, default=None))
 
 
 def _by_day_filed(each: tuple[bytes, Filing]) -> tuple[bool, int, bytes]:
@@ -151,8 +150,8 @@ def _day(fact: Fact, name: str) -> int | None:
     return None if value is None else day_of(value)
 
 
-def _within(facts: Facts, basis: Basis, months: int) -> Sequence[Filing] | None:
-    filings = _filings(facts, basis)
+def filed_within(facts: Facts, basis: Basis, months: int) -> Sequence[Filing] | None:
+    filings = filings_of(facts, basis)
     return filings.effective.within(window(basis.as_of, months)) if filings else None
 
 
@@ -160,7 +159,7 @@ def _within(facts: Facts, basis: Basis, months: int) -> Sequence[Filing] | None:
 
 
 def _first_filed(facts: Facts, basis: Basis) -> int | None:
-    filings = _filings(facts, basis)
+    filings = filings_of(facts, basis)
     if filings is None or filings.first is None:
         return None
     # One that can't be read may have been filed before, if its period began before.
@@ -184,7 +183,7 @@ def _first_filing_months(facts: Facts, basis: Basis) -> int | None:
 
 def _tax_paid(months: int) -> Compute:
     def compute(facts: Facts, basis: Basis) -> int | None:
-        rows = _within(facts, basis, months)
+        rows = filed_within(facts, basis, months)
         return None if rows is None else total(each.paid for each in rows)
 
     return compute
@@ -199,105 +198,18 @@ def _of_sales(rows: Sequence[Filing] | None) -> list[Filing] | None:
 
 
 def _filed_sales(facts: Facts, basis: Basis) -> int | None:
-    rows = _of_sales(_within(facts, basis, 12))
+    rows = _of_sales(filed_within(facts, basis, 12))
     return None if rows is None else total(each.sales for each in rows)
 
 
 def _sales_to_filed(facts: Facts, basis: Basis) -> int | None:
     """Both sides over the same days: those of the filings that lie in the window as a whole."""
-    rows = _of_sales(_within(facts, basis, 12))
+    rows = _of_sales(filed_within(facts, basis, 12))
     if rows is None:
         return None
     whole = [each for each in rows if each.span.after >= window(basis.as_of, 12).after]
     invoiced = total(net_between(facts, basis, each) for each in sorted({each.span for each in whole}))
     return ratio_ppm(invoiced, total(each.sales for each in whole))
-
-
-# --- conduct --------------------------------------------------------------------------------
-
-
-def _is_late(group: Sequence[Filing], as_of: int) -> bool | None:
-    """Judged by the first filing of the period: a later correction is not late."""
-    due, filed = _due(group), group[0].filed
-    if due is None:
-        return None
-    return due < (as_of if filed is None else filed)
-
-
-def _due(group: Sequence[Filing]) -> int | None:
-    return next((each.due for each in group if each.due is not None), None)
-
-
-def _late_filings(facts: Facts, basis: Basis) -> int | None:
-    filings, days = _filings(facts, basis), window(basis.as_of, 12)
-    if filings is None or filings.effective.within(days) is None:
-        return None
-    flags = (_is_late(group, days.upto) for group in filings.groups if group[0].day in days)
-    return total(None if flag is None else int(flag) for flag in flags)
-
-
-def _overdue_filings(facts: Facts, basis: Basis) -> int | None:
-    filings, upto = _filings(facts, basis), basis.as_of.toordinal()
-    if filings is None or any(each.after < upto for each in filings.effective.unread):
-        return None
-    standing: dict[tuple[str, str], list[Filing]] = {}
-    for each in filings.effective.rows:
-        standing.setdefault((each.tax, each.period), []).append(each)
-    flags = [
-        _is_overdue(standing.get((group[0].tax, group[0].period), []), _due(group), upto)
-        for group in filings.groups
-    ]
-    return total(None if flag is None else int(flag) for flag in flags)
-
-
-def _is_overdue(filed: Sequence[Filing], due: int | None, as_of: int) -> bool | None:
-    if due is not None and due >= as_of:
-        return False
-    payable, paid = total(each.payable for each in filed), total(each.paid for each in filed)
-    owed = bool(not filed)
-    if filed:
-        if payable is None:
-            return None
-        if payable > 0 and paid is None:
-            return None
-        owed = payable > (paid or 0) and payable > 0
-    return None if owed and due is None else owed
-
-
-def _months_of(rows: Iterable[Filing], days: Window, keep: Callable[[Filing], bool]) -> set[int]:
-    """The months of a window that filings cover; a month belongs to its last day."""
-    months: set[int] = set()
-    for each in rows:
-        if keep(each):
-            first, last = month_of(each.span.after + 1), month_of(each.span.upto)
-            months.update(month for month in range(first, last + 1) if _last_day(month) in days)
-    return months
-
-
-def _last_day(month: int) -> int:
-    return month_span(f"{month // 12:04}-{month % 12 + 1:02}").upto
-
-
-def _nil_months(facts: Facts, basis: Basis) -> int | None:
-    found = _within(facts, basis, 6)
-    rows = None if found is None else [each for each in found if each.tax == SALES_TAX]
-    if rows is None or any(each.sales is None for each in rows):
-        return None
-    days = window(basis.as_of, 6)
-    nil = _months_of(rows, days, lambda each: each.sales == 0)
-    return len(nil - _months_of(rows, days, lambda each: each.sales != 0))
-
-
-def _filed_months(facts: Facts, basis: Basis) -> int | None:
-    rows = _within(facts, basis, 12)
-    if rows is None:
-        return None
-    return len(_months_of(rows, window(basis.as_of, 12), lambda each: each.tax == SALES_TAX))
-
-
-def _filings_12m(facts: Facts, basis: Basis) -> int | None:
-    rows = _within(facts, basis, 12)
-    return None if rows is None else len(rows)
 
 
 # --- the list -------------------------------------------------------------------------------
@@ -339,46 +251,6 @@ FILINGS: tuple[Feature, ...] = (
         ("Filed sales, last 12 months", "近12个月申报销售额"),
         "Σ sales of VAT filings in effect; two that overlap: undefined",
         _filed_sales,
-    ),
-    _feature(
-        "filed_months_12m",
-        Unit.MONTHS,
-        12,
-        ("Months with a VAT filing, last 12", "近12个月已申报增值税的月数"),
-        "distinct months of the window that VAT filings in effect cover",
-        _filed_months,
-    ),
-    _feature(
-        "late_filings_12m",
-        Unit.COUNT,
-        12,
-        ("Late tax filings, last 12 months", "近12个月逾期申报次数"),
-        "taxes and periods first filed after the due date, or not filed and due before as-of",
-        _late_filings,
-    ),
-    _feature(
-        "overdue_filings",
-        Unit.COUNT,
-        24,
-        ("Tax filings overdue, unfiled or unpaid", "逾期未申报或未缴税期数"),
-        "taxes and periods due before as-of that are not filed, or of whose payable (if positive) a part is unpaid",
-        _overdue_filings,
-    ),
-    _feature(
-        "nil_filings_6m",
-        Unit.MONTHS,
-        6,
-        ("Months filed with nil sales, last 6", "近6个月零申报月数"),
-        "distinct months of the window that VAT filings in effect cover, all of them with sales 0",
-        _nil_months,
-    ),
-    _feature(
-        "filings_12m",
-        Unit.COUNT,
-        12,
-        ("Tax filings, last 12 months", "近12个月申报次数"),
-        "filings in effect, all taxes",
-        _filings_12m,
     ),
     define(
         (KIND, KINDS["vat_invoice"]),

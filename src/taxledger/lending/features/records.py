@@ -1,8 +1,9 @@
 """The records of a kind as features read them: each fact once, and what of it can be read.
 
 * Revoked and superseded records are not there. Voided ones are: ratios count them.
-* The same fact attested by several issuers is one record. A field on which they differ is not known; where one says
-  voided and another valid, the whole record is not known.
+* The same fact attested by several issuers is one record (one issuer can't attest it twice). A field on which they
+  differ is not known; where one says voided and another valid, the whole record is not known. Neither is one that does
+  not show what tells it from another issuer's.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ __all__ = [
     "table_of",
     "text",
 ]
+
+_Identity = tuple[tuple[str, Value], ...]
 
 T = TypeVar("T")
 Row = TypeVar("Row", bound=Dated)
@@ -79,21 +82,49 @@ def _records_of(facts: Facts, kind: int) -> Records | None:
     found = sorted((each for each in facts.of(kind) if each.status in _READ), key=lambda each: each.key)
     if len({each.issuer for each in found}) < 2:
         return Records(tuple(found), {each.key: each for each in found})
-    groups: dict[tuple[tuple[str, Value], ...] | bytes, list[Fact]] = {}
+    groups: dict[_Identity | bytes, list[Fact]] = {}
     for each in found:
-        groups.setdefault(_identity(each), []).append(each)
+        identified = _identity(each)
+        if identified is None:
+            # It may be another issuer's record: to count it could be to count that twice.
+            groups[each.key] = [replace(each, status=Status.ERASED, fields={}, period=_period_of(each))]
+        else:
+            groups.setdefault(identified, []).append(each)
     by_key: dict[bytes, Fact] = {}
     for group in groups.values():
         joined = _joined(group)
         by_key.update((each.key, joined) for each in group)
-    return Records(tuple(_joined(group) for group in groups.values()), by_key)
+    return Records(tuple(sorted({each.key: each for each in by_key.values()}.values(), key=_key)), by_key)
 
 
-def _identity(fact: Fact) -> tuple[tuple[str, Value], ...] | bytes:
+def _key(fact: Fact) -> bytes:
+    return fact.key
+
+
+def _identity(fact: Fact) -> _Identity | bytes | None:
+    """As ``records.identity`` has it; the key of a record that can't be told; None: not shown."""
     schema = _SCHEMAS.get((fact.kind, fact.schema))
     if schema is None or fact.status is Status.ERASED:
         return fact.key
-    return tuple(identity(schema, [fact.fields.get(each.name) for each in schema.fields]))
+    identified = identity(schema, [fact.fields.get(each.name) for each in schema.fields])
+    told_by = sorted(name for name, _value in identified)
+    needed: list[str] = []
+    for alternative in schema.unique:
+        names = sorted(name for name, _digits in alternative)
+        needed += names
+        if names == told_by:
+            break
+    else:
+        needed = told_by
+    return None if any(name in fact.closed for name in needed) else tuple(identified)
+
+
+def _period_of(fact: Fact) -> str:
+    """Where a record lies that will have no fields."""
+    value = fact.fields.get(_DATE_FIELDS.get(fact.kind, ""))
+    if fact.period or value is None:
+        return fact.period
+    return f"{value:04}" if type(value) is int else str(value)[:7]
 
 
 def _joined(group: list[Fact]) -> Fact:
@@ -101,8 +132,10 @@ def _joined(group: list[Fact]) -> Fact:
     first = group[0]
     if len(group) == 1:
         return first
+    periods = {_period_of(each) for each in group}
+    period = periods.pop() if len(periods) == 1 else ""
     if len({each.counted for each in group}) > 1:
-        return replace(first, status=Status.ERASED, fields={})
+        return replace(first, status=Status.ERASED, fields={}, period=period)
     names = sorted({name for each in group for name in (*each.fields, *each.closed)})
     agreed: dict[str, Value] = {}
     differing = []
@@ -118,6 +151,7 @@ def _joined(group: list[Fact]) -> Fact:
         status=Status.REVERSED if reversed_ else first.status,
         fields=agreed,
         closed=tuple(differing),
+        period=period,
     )
 
 
