@@ -51,6 +51,10 @@ FOLDERS: tuple[Folder, ...] = (
     Folder(name="nav_hu", files=14, records=13),
     Folder(name="ofd_einvoice_cn", files=1, records=0),
     Folder(name="peppol_bis3", files=68, records=38),
+    Folder(name="procurement_ocds", files=72, records=60),
+    Folder(name="procurement_ted", files=66, records=90),
+    Folder(name="procurement_ted_eforms", files=18, records=10),
+    Folder(name="procurement_toronto", files=1, records=410),
     Folder(name="ubl_oasis", files=19, records=7),
     Folder(name="xrechnung", files=24, records=24),
 )
@@ -112,10 +116,11 @@ def count_folder(path: Path, source: str = "auto") -> Counts:
 def _reason(message: str) -> str:
     """The reason for a whole file without what is particular to it."""
     if "expected a file of a known format" in message:
-        return (
-            message.rpartition("root element ")[2].partition(" of namespace")[0].strip("'")
-            + ": no known format"
-        )
+        seen = message.rpartition(", got ")[2] if "root element" not in message else ""
+        # Which keys or columns it has is the file's own matter.
+        shape = next((each for each in ("JSON", "zip archive", "table or text") if each in seen), "")
+        root = message.rpartition("root element ")[2].partition(" of namespace")[0].strip("'")
+        return f"{shape or root}: no known format"
     for words in ("not JSON", "not well-formed XML", "can't be read to its end", "expected no DOCTYPE"):
         if words in message:
             return words

@@ -11,7 +11,20 @@ from pathlib import Path
 
 from taxledger.ledger.errors import FormatError, InputError
 from taxledger.ledger.schemas import Schema
-from taxledger.nodes.sources import cfdi, cii, cn_einvoice, cumcm, nav, ofd, ubl, vefa
+from taxledger.nodes.sources import (
+    cfdi,
+    cii,
+    cn_einvoice,
+    cumcm,
+    eforms,
+    nav,
+    ocds,
+    ofd,
+    ted,
+    toronto,
+    ubl,
+    vefa,
+)  # fmt: skip
 from taxledger.nodes.sources.formats import Format, Look, SourceOptions, look_at
 from taxledger.nodes.sources.rows import Item, PreparedSource, Source
 
@@ -28,6 +41,10 @@ FORMATS: Mapping[str, Format] = {
         nav.FORMAT,
         cn_einvoice.FORMAT,
         ofd.FORMAT,
+        ted.FORMAT,
+        eforms.FORMAT,
+        ocds.FORMAT,
+        toronto.FORMAT,
     )
 }  # fmt: skip
 """By name, as ``--source`` takes it."""
