@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from taxledger.nodes.enterprise.terms import Wish
     from taxledger.nodes.enterprise.wallet import Wallet
 
-__all__ = ["OutputOption", "hand_in", "sign_and_hand_in"]
+__all__ = ["OutputOption", "confirm_notice", "hand_in", "sign_and_hand_in"]
 
 OutputOption = Annotated[
     Path,
@@ -51,8 +51,8 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _confirm(notice: str, *, yes: bool) -> None:
-    """The notice is shown before anything is signed."""
+def confirm_notice(notice: str, *, yes: bool) -> None:
+    """The notice is shown before anything is signed. Raises InputError: the person did not agree."""
     note(plain(notice))
     if yes:
         return
@@ -113,7 +113,7 @@ def sign_and_hand_in(
             names=names,
         )
         check_grant(client, members, terms)
-        _confirm(notice, yes=yes)
+        confirm_notice(notice, yes=yes)
         # In the wallet, durably, before it is handed on: what is granted can always be revoked.
         artefact = wallet.sign(terms, notice)
         try:
