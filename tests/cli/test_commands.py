@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from custodykit import row, write_cumcm
+from einvoicekit import REFERENCE, ubl
 
 from taxledger.nodes.cli.main import main
 from taxledger.nodes.generated_files import write_portfolio
@@ -145,6 +147,39 @@ def test_dry_run_and_report(net: Path, shell: Shell, tmp_path: Path) -> None:
     assert "年度" in report.read_text("utf-8-sig")
     again = shell("attest", "--home", net / "tax", *files, "--dry-run", "--json")
     assert again.json["accepted"] == 3
+
+
+def test_files_of_any_format_are_told_from_their_content(net: Path, shell: Shell, tmp_path: Path) -> None:
+    credit = ubl(root="CreditNote", number="C-1", references=REFERENCE.format("R-1"))
+    made = {"a/invoice.csv": ubl(), "a/credit": credit, "broken": ubl()[:-9], "notes.txt": "nothing"}
+    (tmp_path / "in" / "a").mkdir(parents=True)
+    for name, text in made.items():
+        (tmp_path / "in" / name).write_text(text, "utf-8")
+    write_cumcm(tmp_path / "in" / "table", [row(1), row("x")])
+    report = tmp_path / "report.csv"
+    files = ["attest", "--home", net / "tax", "--source", "auto", tmp_path / "in", "--report", report]
+    said = shell(*files, "--through", "2024-03-31", "--json")
+    assert said.status == 1, "two files and a row were refused"
+    counted = ("rows", "accepted", "amended", "duplicates", "rejected")
+    assert [said.json[name] for name in counted] == [4, 3, 0, 0, 1]
+    told = {Path(each["file"]).name: (each["format"], each["kind"]) for each in said.json["files"]}
+    invoice = "vat_invoice"
+    assert told == {
+        "credit": ("ubl", invoice), "invoice.csv": ("ubl", invoice), "broken": ("ubl", invoice),
+        "notes.txt": (None, None), "table": ("cumcm", invoice),
+    }  # fmt: skip
+    errors = {Path(each["file"]).name: each["error"] for each in said.json["files"] if each["error"]}
+    assert "not well-formed" in errors["broken"]
+    assert "expected a file of a known format" in errors["notes.txt"]
+    assert any("not moved to 2024-03-31" in note for note in said.json["notes"])
+    assert report.read_text("utf-8-sig").count("file_unreadable") == 2
+    again = shell(*files)
+    assert again.status == 1
+    assert "control totals, vat_invoice" in again.out
+    assert "EUR" in again.out
+    assert "notes.txt: expected a file of a known format" in again.err
+    side = shell.ok(*files[:5], tmp_path / "in" / "a", "--side", "purchase", "--dry-run", "--json").json
+    assert {total["direction"] for each in side["files"] for total in each["totals"]} == {"purchase"}
 
 
 def test_evidence(evidence: Path, net: Path, shell: Shell, question: list[str], portfolio: Portfolio) -> None:

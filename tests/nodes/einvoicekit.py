@@ -1,4 +1,4 @@
-"""Chinese electronic invoices made from a seed: the fully digital XML, and an OFD file around the older one."""
+"""Electronic invoices as tests need them: UBL in parts, and Chinese ones from a seed, as XML and as OFD files."""
 
 from __future__ import annotations
 
@@ -85,3 +85,52 @@ def ofd(invoice: bytes, said: dict[str, str], attached: str = "Doc_0/Attachs/ori
         archive.writestr("OFD.xml", PAGE.format(said=page))
         archive.writestr(attached, invoice)
     return packed.getvalue()
+
+
+# --- UBL ------------------------------------------------------------------------------------
+
+UBL = """<?xml version="1.0"?>
+<{root} xmlns="urn:oasis:names:specification:ubl:schema:xsd:{root}-2"
+ xmlns:cac="urn:oasis:names:specification:ubl:schema:xsd:CommonAggregateComponents-2"
+ xmlns:cbc="urn:oasis:names:specification:ubl:schema:xsd:CommonBasicComponents-2">
+<cbc:ID>{number}</cbc:ID><cbc:IssueDate>2024-03-01+01:00</cbc:IssueDate>{type}
+<cbc:DocumentCurrencyCode>{currency}</cbc:DocumentCurrencyCode>
+{references}
+<cac:AccountingSupplierParty><cac:Party><cac:PartyTaxScheme><cbc:CompanyID>DE 123456789</cbc:CompanyID><cac:TaxScheme>
+<cbc:ID>VAT</cbc:ID></cac:TaxScheme></cac:PartyTaxScheme><cac:PartyLegalEntity><cbc:RegistrationName>Seller
+ GmbH</cbc:RegistrationName></cac:PartyLegalEntity></cac:Party></cac:AccountingSupplierParty>
+<cac:AccountingCustomerParty><cac:Party><cac:PartyLegalEntity><cbc:RegistrationName>Buyer AB</cbc:RegistrationName>
+</cac:PartyLegalEntity></cac:Party></cac:AccountingCustomerParty>
+{taxes}<cac:LegalMonetaryTotal>{totals}</cac:LegalMonetaryTotal>
+<cac:InvoiceLine><cac:Item><cbc:Name>Bolts &amp;  nuts</cbc:Name></cac:Item></cac:InvoiceLine></{root}>"""
+
+
+def amount(name: str, value: str, currency: str = "EUR") -> str:
+    return f'<cbc:{name} currencyID="{currency}">{value}</cbc:{name}>'
+
+
+def tax_total(value: str, currency: str = "EUR", rates: tuple[str, ...] = ("19",)) -> str:
+    parts = "".join(
+        f"<cac:TaxSubtotal><cac:TaxCategory><cbc:Percent>{rate}</cbc:Percent></cac:TaxCategory></cac:TaxSubtotal>"
+        for rate in rates
+    )
+    return f"<cac:TaxTotal>{amount('TaxAmount', value, currency)}{parts}</cac:TaxTotal>"
+
+
+def ubl(**changed: str) -> str:
+    totals = amount("TaxExclusiveAmount", "100.00") + amount("TaxInclusiveAmount", "119.00")
+    parts = {
+        "root": "Invoice",
+        "number": "R-1",
+        "type": "",
+        "currency": "EUR",
+        "references": "",
+        "taxes": tax_total("19.00"),
+    }
+    return UBL.format(**{**parts, "totals": totals, **changed})
+
+
+REFERENCE = (
+    "<cac:BillingReference><cac:InvoiceDocumentReference><cbc:ID>{}</cbc:ID></cac:InvoiceDocumentReference>"
+    "</cac:BillingReference>"
+)

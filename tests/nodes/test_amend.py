@@ -7,14 +7,25 @@ from typing import Any
 
 import chainkit
 import pytest
-from custodykit import Custody, codes, counts, decoded_transactions, row, state, use_stored_keys, write_cumcm
+from custodykit import (
+    INVOICE,
+    Custody,
+    codes,
+    counts,
+    decoded_transactions,
+    row,
+    state,
+    use_stored_keys,
+    write_cumcm,
+)
 
 from taxledger.ledger import limits
 from taxledger.ledger.builtin import BUILTIN
-from taxledger.ledger.errors import FormatError, RefusedError, UnavailableError
+from taxledger.ledger.errors import FormatError, InputError, RefusedError, UnavailableError
 from taxledger.ledger.hashing import domain_hash
 from taxledger.ledger.records import Status
 from taxledger.ledger.schemas import KINDS
+from taxledger.nodes.cli.change import parse_change
 from taxledger.nodes.custodian.amend import Amender, record_history
 from taxledger.nodes.sources.mapping import decode_mapping
 from taxledger.nodes.sources.tabular import TableSource
@@ -183,3 +194,12 @@ def test_a_filing_under_a_number_of_its_own(custody: Custody, tmp_path: Path) ->
     with pytest.raises(FormatError, match="tax, number is what makes"):
         amender(custody).amend(key, fields={"number": "N2"}, reason="x")
     custody.verify()
+
+
+def test_amounts_have_the_places_of_the_records_currency(custody: Custody) -> None:
+    assert amender(custody).value(key_of(custody, "1"), "currency") == "CNY"
+    assert amender(custody).value(bytes([1]) + bytes(36), "currency") is None
+    for currency, text, minor in (("CNY", "1.23", 123), ("JPY", "123", 123), ("KWD", "0.123", 123)):
+        assert parse_change(INVOICE, f"gross={text}", currency) == ("gross", minor)
+    with pytest.raises(InputError, match="0 decimal places"):
+        parse_change(INVOICE, "gross=1.5", "JPY")

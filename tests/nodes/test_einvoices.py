@@ -5,17 +5,30 @@ from __future__ import annotations
 import os
 import random
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from einvoicekit import OLDER, credit_code, digital, digital_number, ofd, yuan
+from custodykit import Custody, codes, counts, use_stored_keys
+from einvoicekit import (
+    OLDER,
+    REFERENCE,
+    amount,
+    credit_code,
+    digital,
+    digital_number,
+    ofd,
+    tax_total,
+    ubl,
+    yuan,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taxledger.ledger.errors import FormatError
-from taxledger.ledger.records import parse_subject
-from taxledger.nodes.sources.documents import FORMATS, detect
+from taxledger.ledger.records import Status, parse_subject
+from taxledger.nodes.sources.documents import FORMATS, DocumentSource, detect, sort_files
 from taxledger.nodes.sources.einvoice import SCHEMA
 from taxledger.nodes.sources.formats import SourceOptions
 from taxledger.nodes.sources.parties import iso6523_subject, make_party, vat_subject
@@ -66,46 +79,6 @@ def test_twins_in_two_syntaxes_give_the_same_record(side: str) -> None:
     for left, right in twins:
         [in_ubl], [in_cii] = rows(left, side=side), rows(right, side=side)
         assert named(in_ubl) == named(in_cii), left.name
-
-
-UBL = """<?xml version="1.0"?>
-<{root} xmlns="urn:oasis:names:specification:ubl:schema:xsd:{root}-2"
- xmlns:cac="urn:oasis:names:specification:ubl:schema:xsd:CommonAggregateComponents-2"
- xmlns:cbc="urn:oasis:names:specification:ubl:schema:xsd:CommonBasicComponents-2">
-<cbc:ID>R-1</cbc:ID><cbc:IssueDate>2024-03-01+01:00</cbc:IssueDate>{type}
-<cbc:DocumentCurrencyCode>{currency}</cbc:DocumentCurrencyCode>
-{references}
-<cac:AccountingSupplierParty><cac:Party><cac:PartyTaxScheme><cbc:CompanyID>DE 123456789</cbc:CompanyID><cac:TaxScheme>
-<cbc:ID>VAT</cbc:ID></cac:TaxScheme></cac:PartyTaxScheme><cac:PartyLegalEntity><cbc:RegistrationName>Seller
- GmbH</cbc:RegistrationName></cac:PartyLegalEntity></cac:Party></cac:AccountingSupplierParty>
-<cac:AccountingCustomerParty><cac:Party><cac:PartyLegalEntity><cbc:RegistrationName>Buyer AB</cbc:RegistrationName>
-</cac:PartyLegalEntity></cac:Party></cac:AccountingCustomerParty>
-{taxes}<cac:LegalMonetaryTotal>{totals}</cac:LegalMonetaryTotal>
-<cac:InvoiceLine><cac:Item><cbc:Name>Bolts &amp;  nuts</cbc:Name></cac:Item></cac:InvoiceLine></{root}>"""
-
-
-def amount(name: str, value: str, currency: str = "EUR") -> str:
-    return f'<cbc:{name} currencyID="{currency}">{value}</cbc:{name}>'
-
-
-def tax_total(value: str, currency: str = "EUR", rates: tuple[str, ...] = ("19",)) -> str:
-    parts = "".join(
-        f"<cac:TaxSubtotal><cac:TaxCategory><cbc:Percent>{rate}</cbc:Percent></cac:TaxCategory></cac:TaxSubtotal>"
-        for rate in rates
-    )
-    return f"<cac:TaxTotal>{amount('TaxAmount', value, currency)}{parts}</cac:TaxTotal>"
-
-
-def ubl(**changed: str) -> str:
-    totals = amount("TaxExclusiveAmount", "100.00") + amount("TaxInclusiveAmount", "119.00")
-    parts = {"root": "Invoice", "type": "", "currency": "EUR", "references": "", "taxes": tax_total("19.00")}
-    return UBL.format(**{**parts, "totals": totals, **changed})
-
-
-REFERENCE = (
-    "<cac:BillingReference><cac:InvoiceDocumentReference><cbc:ID>{}</cbc:ID></cac:InvoiceDocumentReference>"
-    "</cac:BillingReference>"
-)
 
 
 def test_ubl_invoice(tmp_path: Path) -> None:
@@ -467,3 +440,54 @@ def test_mutated_files_are_read_or_refused(name: str, tmp_path: Path) -> None:
             assert parse_subject(found[0].subject) == found[0].subject
     assert outcomes["unreadable"] >= 50, outcomes
     print(name, outcomes)
+
+
+# --- through the custodian ------------------------------------------------------------------
+
+
+@pytest.fixture
+def custody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Custody]:
+    use_stored_keys(monkeypatch)
+    folder = tmp_path / "custody"
+    folder.mkdir()
+    made = Custody(folder)
+    yield made
+    made.vault.close()
+
+
+def test_a_credit_note_reverses_its_invoice_and_files_can_come_again(
+    custody: Custody, tmp_path: Path
+) -> None:
+    (tmp_path / "invoice").write_text(ubl(), "utf-8")
+    credit = ubl(root="CreditNote", number="C-1", references=REFERENCE.format("R-1"))
+    (tmp_path / "credit").write_text(credit, "utf-8")
+    made, _, _ = made_digital(5)
+    (tmp_path / "digital").write_bytes(made)
+    files = [tmp_path / name for name in ("credit", "digital", "invoice")]
+    [(schema, formats)] = sort_files(files).groups
+    source = DocumentSource(schema, formats, SourceOptions())
+    outcome = custody.upload(*files, source=source)
+    assert counts(outcome) == (3, 3, 0, 0, 0)
+    assert codes(outcome, "warnings") == []
+    statuses = sorted(value.status for value in custody.ledger.records().values())
+    assert statuses == [Status.VALID, Status.VALID, Status.REVERSED]
+    assert {key[2] for file in outcome.files for key in file.totals} == {"EUR", "CNY"}
+    assert counts(custody.upload(*files, source=source)) == (3, 0, 0, 3, 0)
+    custody.verify()
+
+
+@real
+def test_the_hungarian_chain_names_its_original(custody: Custody) -> None:
+    files = sorted((DATA / "nav_hu" / "Data sample").iterdir())
+    [(schema, formats)] = sort_files(files).groups
+    outcome = custody.upload(*files, source=DocumentSource(schema, formats, SourceOptions()))
+    rows_, accepted, _, duplicates, rejected = counts(outcome)
+    assert (rows_, rejected) == (14, 1)
+    assert accepted + duplicates == 13
+    warnings = {code for _, code in codes(outcome, "warnings")}
+    assert warnings == {"amounts_differ", "twin", "original_not_found"}, (
+        "one change takes back what another took"
+    )
+    reversed_ = [each for each in custody.ledger.records().values() if each.status == Status.REVERSED]
+    assert len(reversed_) == 1, "the one that was taken back in full"
+    custody.verify()

@@ -28,12 +28,21 @@ ReasonOption = Annotated[
     typer.Option("--reason", metavar="TEXT", help="In words; the ledger gets a digest.", show_default=False),
 ]
 _STATUSES = ("valid", "voided", "reversed")
-_MINOR_DIGITS = 2
 
 
-def parse_change(schema: Schema, text: str) -> tuple[str, Value]:
-    """``name=value`` for a field of the schema; an empty value takes the field away. Raises InputError."""
+def parse_change(schema: Schema, text: str, currency: str = "CNY") -> tuple[str, Value]:
+    """``name=value`` for a field of the schema; an empty value takes the field away.
+
+    Args:
+        schema: of the record.
+        text: as a person gives it.
+        currency: of the record's amounts, which says how many decimal places they have.
+
+    Raises:
+        InputError: no such field, or a value that does not fit it.
+    """
     from taxledger.nodes.sources import cells
+    from taxledger.nodes.sources.currencies import MINOR_DIGITS
     from taxledger.nodes.sources.rows import CellError
 
     name, equals, value = text.partition("=")
@@ -46,7 +55,7 @@ def parse_change(schema: Schema, text: str) -> tuple[str, Value]:
     type_ = schema.fields[schema.position[name]].type
     try:
         if type_ == "money":
-            return name, cells.parse_money(value, _MINOR_DIGITS)
+            return name, cells.parse_money(value, MINOR_DIGITS.get(currency, 2))
         if type_ in ("integer", "year"):
             return name, cells.parse_scaled(value, 0)
         if type_ == "ppm":
@@ -115,10 +124,13 @@ def amend(
 
     if status is not None and status not in _STATUSES:
         raise InputError(f"expected --status {'|'.join(_STATUSES)}, got {status!r}")
-    fields = dict(parse_change(_schema_of(record), each) for each in changes or ())
-    chosen = Status[status.upper()] if status else (None if fields else Status.VOIDED)
-    key = parse_record_key(record)
+    schema, key = _schema_of(record), parse_record_key(record)
+    chosen = Status[status.upper()] if status else (None if changes else Status.VOIDED)
+    given = dict(parse_change(schema, each) for each in changes or () if each.startswith("currency="))
     with _amender(home) as amender:
+        # How many decimal places an amount has is said by the record's currency, the new one where it changes.
+        currency = str(given.get("currency") or amender.value(key, "currency") or "CNY")
+        fields = dict(parse_change(schema, each, currency) for each in changes or ())
         receipt = amender.amend(key, reason=reason, status=chosen, fields=fields)
     _print("amend", record, receipt, as_json=as_json)
 

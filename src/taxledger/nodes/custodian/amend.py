@@ -101,6 +101,14 @@ class Amender:
             finally:
                 outbox.close()
 
+    def value(self, key: bytes, field: str) -> Value:
+        """The present value of a field of a record; None where it has none, or the record is not known here."""
+        for _, opened in self._vault.newest(key):
+            schema = self._schemas.get((split_record_key(key)[1], opened.schema))
+            if schema is not None and field in schema.position:
+                return opened.values[schema.position[field]]
+        return None
+
     def revoke(self, key: bytes, *, reason: str, reason_number: int = 4) -> Receipt:
         """Takes a record back that was attested in error. Arguments and errors: see ``amend``."""
         check_reason(reason)

@@ -1,7 +1,7 @@
 """An element of a document, as sources read it: found by paths, its values exact, its errors with their place.
 
-Paths are like ``cac:Party/cbc:ID`` or ``cbc:Amount/@currencyID``, with the prefixes that the source names, never those of
-the file. A path that stands twice where one is asked is an error, not a choice.
+Paths are like ``cac:Party/cbc:ID`` or ``cbc:Amount/@currencyID``, with the prefixes that the source names, never those
+of the file. A path that stands twice where one is asked is an error, not a choice.
 """
 
 from __future__ import annotations
