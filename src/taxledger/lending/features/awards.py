@@ -23,6 +23,8 @@ from taxledger.lending.features.security import (
 __all__ = ["AWARDS"]
 
 KIND = KINDS["procurement_award"]
+MONTHS = 36
+"""Of evidence: what was awarded earlier is seldom open."""
 
 
 def _is_incomplete(fact: Fact, basis: Basis) -> bool | None:
@@ -135,7 +137,7 @@ AWARDS: tuple[Feature, ...] = (
     _feature(
         "award_open_amount",
         Unit.MONEY,
-        24,
+        MONTHS,
         ("Open amount of the awards offered", "质押中标项目未收金额"),
         "Σ (amount − paid, at least 0) of awards offered that are open; shared by several winners: undefined",
         sum_of_offered(KIND, _open_amount),
@@ -143,7 +145,7 @@ AWARDS: tuple[Feature, ...] = (
     _feature(
         "award_public_buyer",
         Unit.FLAG,
-        24,
+        MONTHS,
         ("The buyers are public bodies", "采购人均为公共机构"),
         "buyer_public of every award offered; not stated: undefined",
         flag_of_offered(KIND, _buyer_is_public),
@@ -151,7 +153,7 @@ AWARDS: tuple[Feature, ...] = (
     _feature(
         "award_account_fixed",
         Unit.FLAG,
-        24,
+        MONTHS,
         ("The receiving accounts are fixed", "收款账户已锁定"),
         "every award offered names an account",
         flag_of_offered(KIND, account_is_fixed),
@@ -159,7 +161,7 @@ AWARDS: tuple[Feature, ...] = (
     _feature(
         "award_free_ppm",
         Unit.PPM,
-        24,
+        MONTHS,
         ("Free share of the awards offered", "质押中标项目未质押比例"),
         "least of 1,000,000 − pledged over the awards offered",
         free_ppm(KIND),
@@ -167,7 +169,7 @@ AWARDS: tuple[Feature, ...] = (
     _feature(
         "awards_valid",
         Unit.FLAG,
-        24,
+        MONTHS,
         ("The awards offered are valid and open", "质押中标项目均有效且未完成"),
         "every one is open: counted, of the currency, awarded by as-of, active, completion absent or not before as-of",
         flag_of_offered(KIND, _is_open),
@@ -175,7 +177,7 @@ AWARDS: tuple[Feature, ...] = (
     _feature(
         "awarded_open_total",
         Unit.MONEY,
-        24,
+        MONTHS,
         ("Open amount of all awards", "全部在履行中标项目未收金额"),
         "Σ (amount − paid, at least 0) of all open awards known",
         _open_total,
@@ -183,7 +185,7 @@ AWARDS: tuple[Feature, ...] = (
     _feature(
         "awarded_completed_total",
         Unit.MONEY,
-        24,
+        MONTHS,
         ("Amount of completed awards", "已完成中标项目金额"),
         "Σ amount of all awards known that are completed, or active with completion before as-of",
         _completed_total,
@@ -191,7 +193,7 @@ AWARDS: tuple[Feature, ...] = (
     _feature(
         "top_buyer_share",
         Unit.PPM,
-        24,
+        MONTHS,
         ("Share of the largest buyer in awards", "最大采购人金额占比"),
         "greatest Σ amount of one buyer ÷ Σ amount, awards not cancelled; that not positive: undefined",
         _top_buyer_share,

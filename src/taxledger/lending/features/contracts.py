@@ -22,6 +22,8 @@ from taxledger.lending.features.security import (
 __all__ = ["CONTRACTS"]
 
 KIND = KINDS["engineering_contract"]
+MONTHS = 60
+"""Of evidence: works take years."""
 
 
 def _is_valid(fact: Fact, basis: Basis) -> bool | None:
@@ -70,7 +72,7 @@ CONTRACTS: tuple[Feature, ...] = (
     _feature(
         "contract_receivable",
         Unit.MONEY,
-        24,
+        MONTHS,
         ("Certified and unpaid, contracts offered", "质押工程合同已确认未付金额"),
         "Σ (certified − paid, at least 0) of contracts offered that are valid",
         sum_of_offered(KIND, _of_valid(_receivable)),
@@ -78,7 +80,7 @@ CONTRACTS: tuple[Feature, ...] = (
     _feature(
         "contract_certified",
         Unit.MONEY,
-        24,
+        MONTHS,
         ("Certified progress, contracts offered", "质押工程合同已确认进度金额"),
         "Σ certified of contracts offered that are valid",
         sum_of_offered(KIND, _of_valid(lambda fact: integer(fact, "certified"))),
@@ -86,7 +88,7 @@ CONTRACTS: tuple[Feature, ...] = (
     _feature(
         "contract_overdue",
         Unit.MONEY,
-        24,
+        MONTHS,
         ("Overdue from owners, contracts offered", "业主逾期未付金额"),
         "Σ overdue of contracts offered that are valid",
         sum_of_offered(KIND, _of_valid(lambda fact: integer(fact, "overdue"))),
@@ -94,7 +96,7 @@ CONTRACTS: tuple[Feature, ...] = (
     _feature(
         "contract_free_ppm",
         Unit.PPM,
-        24,
+        MONTHS,
         ("Free share of the contracts offered", "质押工程合同未质押比例"),
         "least of 1,000,000 − pledged over the contracts offered",
         free_ppm(KIND),
@@ -102,7 +104,7 @@ CONTRACTS: tuple[Feature, ...] = (
     _feature(
         "contract_account_fixed",
         Unit.FLAG,
-        24,
+        MONTHS,
         ("The receiving accounts are fixed", "工程款收款账户已锁定"),
         "every contract offered names an account",
         flag_of_offered(KIND, account_is_fixed),
@@ -110,7 +112,7 @@ CONTRACTS: tuple[Feature, ...] = (
     _feature(
         "contract_public_owner",
         Unit.FLAG,
-        24,
+        MONTHS,
         ("The owners are public bodies", "业主均为公共机构"),
         "owner_public of every contract offered; not stated: undefined",
         flag_of_offered(KIND, _owner_is_public),
@@ -118,7 +120,7 @@ CONTRACTS: tuple[Feature, ...] = (
     _feature(
         "contracts_valid",
         Unit.FLAG,
-        24,
+        MONTHS,
         ("The contracts offered are valid", "质押工程合同均有效"),
         "every one is counted, of the currency, signed and certified by as-of, active or completed",
         flag_of_offered(KIND, _is_valid),

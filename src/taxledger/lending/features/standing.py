@@ -287,7 +287,7 @@ STANDING: tuple[Feature, ...] = (
             (QUALIFICATION,),
             id,
             Unit.COUNT,
-            36,
+            120,
             titles,
             f"{which} issued by as-of with valid_from (if any) ≤ as-of ≤ valid_until (if any)",
             _valid(categories),
