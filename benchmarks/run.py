@@ -1,6 +1,6 @@
 """Runs the benchmarks, prints a table, writes ``benchmarks/results/latest.json``: ``[{name, value, unit, n}]``.
 
-    python -m benchmarks [--quick] [--only primitive|statemap|network …] [--docs]
+    python -m benchmarks [--quick] [--only primitive|statemap|lending|network …] [--docs]
 
 The last column says how many SHA-256 hashes of 64 bytes the same machine would have made in that time, measured
 in the same run: that is what to compare between machines and between days.
@@ -20,6 +20,7 @@ from rich.table import Table
 
 from benchmarks.disclosure import measure_disclosure
 from benchmarks.evidence import measure_evidence
+from benchmarks.features import measure_features
 from benchmarks.figures import Figure
 from benchmarks.network import measure_network, running_network
 from benchmarks.primitives import primitives
@@ -32,7 +33,7 @@ DOCS = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 _BEGIN, _END = "<!-- last run -->\n", "<!-- end of last run -->\n"
 _MICROSECONDS = {"µs": 1.0, "ms": 1e3}
 _WIDTH = 100
-_PARTS = ("primitive", "statemap", "network")
+_PARTS = ("primitive", "statemap", "lending", "network")
 
 
 def _machine() -> list[Figure]:
@@ -108,6 +109,7 @@ def main(arguments: list[str] | None = None) -> int:
     parts: dict[str, Callable[[], list[Figure]]] = {
         "primitive": primitives,
         "statemap": lambda: measure_statemap(100_000 if options.quick else 1_000_000),
+        "lending": lambda: measure_features(3_000 if options.quick else 30_000),
         "network": lambda: _network(0.1 if options.quick else 1.0),
     }
     figures = _machine()

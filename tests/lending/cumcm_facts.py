@@ -35,7 +35,9 @@ def grades() -> dict[str, str]:
 def invoices_of(enterprise: str) -> dict[tuple[Value, ...], Status]:
     """Status of every invoice by its values: an exact duplicate is no second one, a later void holds."""
     source, found = CumcmSource(), {}
-    for path in sorted(CUMCM.glob(f"f[12]_*put/{enterprise}.csv.gz")):
+    paths = sorted(CUMCM.glob(f"f[12]_*put/{enterprise}.csv.gz"))
+    assert paths, f"no files of {enterprise}"
+    for path in paths:
         for row in source.rows(path):
             assert isinstance(row, SourceRow), row
             values = tuple(row.values)

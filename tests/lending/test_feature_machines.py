@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import os
 import re
@@ -14,6 +15,7 @@ from random import Random
 import pytest
 from random_facts import draw
 
+from taxledger.lending import features
 from taxledger.lending.facts import Fact, Facts
 from taxledger.lending.features import FEATURES, Basis
 
@@ -123,3 +125,16 @@ def test_windows_are_closed(seed: int) -> None:
     for name, value in numbers(facts, basis):
         if re.search(r"_\d+m(_|$)", name):
             assert more[name] == value, f"seed {seed}: {name}"
+
+
+@pytest.mark.parametrize(
+    "path", sorted(Path(features.__file__).parent.glob("*.py")), ids=lambda path: path.stem
+)
+def test_no_floats(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        where = f"{path.name}:{getattr(node, 'lineno', 0)}"
+        assert not (isinstance(node, ast.Constant) and isinstance(node.value, float)), f"{where}: a float"
+        assert not (isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div)), f"{where}: true division"
+        assert not (isinstance(node, ast.Name) and node.id in ("float", "hash", "round")), (
+            f"{where}: {node.id}"
+        )

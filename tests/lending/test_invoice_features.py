@@ -126,3 +126,16 @@ def test_months_cut_by_both_ends_are_one() -> None:
     days = [f"2019-{month:02}-20" for month in range(3, 13)] + ["2020-01-20", "2020-02-20", "2020-03-10"]
     known = facts(invoice(day, 1, number=n) for n, day in enumerate(days))
     assert value("sales_months_12m", known, basis) == 12
+
+
+def test_old_rates_and_red_letters_without_an_original_count() -> None:
+    """17 % after the rate changed is a late invoice, and many red letters name no original."""
+    known = facts(
+        [
+            invoice("2019-05-01", 10_000, number=1, tax=1700, gross=11_700, rate=170_000),
+            invoice("2019-06-01", -2_000, number=2, tax=-340, gross=-2_340, rate=170_000),
+        ]
+    )
+    assert value("net_sales_12m", known) == 8_000
+    assert value("red_letter_ratio_amount_12m", known) == 200_000
+    assert value("red_letter_ratio_count_12m", known) == 500_000
