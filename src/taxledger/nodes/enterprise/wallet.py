@@ -15,7 +15,7 @@ import base64
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -139,6 +139,10 @@ class Wallet:
         self._content.consents.append(KeptConsent(artefact=artefact, notice=notice))
         self._save()
         return artefact
+
+    def use_key(self, act: Callable[[Signer], bytes]) -> bytes:
+        """What ``act`` signs with the subject's key, like the acceptance of a loan; it must not keep the key."""
+        return act(self._signer())
 
     def order(self, consent: bytes, action: str, *, now_ms: int) -> Instruction:
         """A signed instruction about a consent; its number is durable before it is returned.
