@@ -134,3 +134,45 @@ REFERENCE = (
     "<cac:BillingReference><cac:InvoiceDocumentReference><cbc:ID>{}</cbc:ID></cac:InvoiceDocumentReference>"
     "</cac:BillingReference>"
 )
+
+
+# --- CII ------------------------------------------------------------------------------------
+
+CII = """<?xml version="1.0"?>
+<rsm:CrossIndustryInvoice xmlns:rsm="urn:un:unece:uncefact:data:standard:CrossIndustryInvoice:100"
+ xmlns:ram="urn:un:unece:uncefact:data:standard:ReusableAggregateBusinessInformationEntity:100"
+ xmlns:udt="urn:un:unece:uncefact:data:standard:UnqualifiedDataType:100">
+<rsm:ExchangedDocument><ram:ID>{number}</ram:ID><ram:TypeCode>{type}</ram:TypeCode><ram:IssueDateTime>
+<udt:DateTimeString format="{form}">20240301</udt:DateTimeString></ram:IssueDateTime></rsm:ExchangedDocument>
+<rsm:SupplyChainTradeTransaction><ram:IncludedSupplyChainTradeLineItem><ram:SpecifiedTradeProduct>
+<ram:Name>Bolts &amp; nuts</ram:Name></ram:SpecifiedTradeProduct></ram:IncludedSupplyChainTradeLineItem>
+<ram:ApplicableHeaderTradeAgreement><ram:SellerTradeParty><ram:Name>Seller GmbH</ram:Name>
+<ram:SpecifiedTaxRegistration><ram:ID schemeID="FC">123/456</ram:ID></ram:SpecifiedTaxRegistration>
+<ram:SpecifiedTaxRegistration><ram:ID schemeID="VA">DE123456789</ram:ID></ram:SpecifiedTaxRegistration>
+</ram:SellerTradeParty><ram:BuyerTradeParty><ram:Name>Buyer AB</ram:Name></ram:BuyerTradeParty>
+</ram:ApplicableHeaderTradeAgreement><ram:ApplicableHeaderTradeSettlement>
+<ram:InvoiceCurrencyCode>{currency}</ram:InvoiceCurrencyCode>
+{rates}{references}<ram:SpecifiedTradeSettlementHeaderMonetarySummation>{totals}
+</ram:SpecifiedTradeSettlementHeaderMonetarySummation></ram:ApplicableHeaderTradeSettlement>
+</rsm:SupplyChainTradeTransaction></rsm:CrossIndustryInvoice>"""
+
+_ISSUER_ID = "<ram:IssuerAssignedID>{}</ram:IssuerAssignedID>"
+CII_REFERENCE = f"<ram:InvoiceReferencedDocument>{_ISSUER_ID}</ram:InvoiceReferencedDocument>"
+
+
+def cii_totals(net: str, tax: str, gross: str, currency: str = "EUR", more: str = "") -> str:
+    return (
+        f"<ram:TaxBasisTotalAmount>{net}</ram:TaxBasisTotalAmount>"
+        f'<ram:TaxTotalAmount currencyID="{currency}">{tax}</ram:TaxTotalAmount>{more}'
+        f"<ram:GrandTotalAmount>{gross}</ram:GrandTotalAmount>"
+    )
+
+
+def cii(*, rates: tuple[str, ...] = ("19",), **changed: str) -> str:
+    parts = {"number": "R-1", "type": "380", "form": "102", "currency": "EUR", "references": ""}
+    taxes = "".join(
+        f"<ram:ApplicableTradeTax><ram:RateApplicablePercent>{each}</ram:RateApplicablePercent></ram:ApplicableTradeTax>"
+        for each in rates
+    )
+    parts["totals"] = cii_totals("100.00", "19.00", "119.00")
+    return CII.format(**{**parts, **changed}, rates=taxes)

@@ -6,15 +6,19 @@ import os
 import random
 import re
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 from custodykit import Custody, codes, counts, use_stored_keys
 from einvoicekit import (
+    CII_REFERENCE,
     OLDER,
     REFERENCE,
     amount,
+    cii,
+    cii_totals,
     credit_code,
     digital,
     digital_number,
@@ -135,6 +139,65 @@ def test_totals_are_not_confused(tmp_path: Path) -> None:
         assert refused(wrong, tmp_path) == code
     untaxed = amount("TaxExclusiveAmount", "100") + amount("TaxInclusiveAmount", "100.0")
     assert read(ubl(taxes="", totals=untaxed), tmp_path)["tax"] == 0
+
+
+def test_cii(tmp_path: Path) -> None:
+    assert read(cii(), tmp_path) == read(ubl(), tmp_path)
+    credit = read(cii(type="381", references=CII_REFERENCE.format("R-0")), tmp_path)
+    assert credit == read(ubl(root="CreditNote", references=REFERENCE.format("R-0")), tmp_path)
+    assert (credit["net"], credit["original"]) == (-10_000, "R-0")
+    several = cii(type="381", references=CII_REFERENCE.format("R-0") + CII_REFERENCE.format("R-2"))
+    assert "original" not in read(several, tmp_path)
+    due = (
+        "<ram:TotalPrepaidAmount>19</ram:TotalPrepaidAmount><ram:DuePayableAmount>100</ram:DuePayableAmount>"
+    )
+    dollars = '<ram:TaxTotalAmount currencyID="USD">20.71</ram:TaxTotalAmount>'
+    mixed = read(cii(totals=cii_totals("100.00", "19.00", "119.00", more=due + dollars)), tmp_path)
+    assert (mixed["tax"], mixed["gross"]) == (1_900, 11_900)
+    assert "rate" not in read(cii(rates=("19", "7")), tmp_path)
+    foreign = cii_totals("100", "19", "119").replace(
+        "GrandTotalAmount>", 'GrandTotalAmount currencyID="USD">', 1
+    )
+    again = cii_totals("100", "19", "119", more=cii_totals("100", "19", "119"))
+    for wrong, code in (
+        (cii(totals=cii_totals("100", "19", "119", "USD")), "tax_missing"),
+        (cii(totals=again), "element_repeated"),
+        (cii(totals=foreign), "value_missing"),
+        (cii(form="203"), "date_malformed"),
+        (cii(type="325"), "not_an_invoice"),
+        (cii(currency="XYZ"), "currency_unknown"),
+    ):
+        assert refused(wrong, tmp_path) == code
+
+
+@settings(max_examples=60)
+@given(
+    st.tuples(st.integers(-(10**9), 10**9), st.integers(-(10**8), 10**8)),
+    st.sampled_from(["EUR", "JPY", "KWD"]),
+    st.booleans(),
+)
+def test_any_amounts_give_the_same_record_in_both_syntaxes(
+    tmp_path_factory: pytest.TempPathFactory, amounts: tuple[int, int], currency: str, credit: bool
+) -> None:
+    folder, places = tmp_path_factory.mktemp("twins"), {"EUR": 2, "JPY": 0, "KWD": 3}[currency]
+    net, tax, gross = (f"{Decimal(each).scaleb(-places):f}" for each in (*amounts, sum(amounts)))
+    totals = amount("TaxExclusiveAmount", net, currency) + amount("TaxInclusiveAmount", gross, currency)
+    in_ubl = read(
+        ubl(
+            root="CreditNote" if credit else "Invoice",
+            currency=currency,
+            taxes=tax_total(tax, currency),
+            totals=totals,
+        ),
+        folder,
+    )
+    in_cii = read(
+        cii(type="381" if credit else "380", currency=currency, totals=cii_totals(net, tax, gross, currency)),
+        folder,
+    )
+    assert in_ubl == in_cii
+    sign = -1 if credit else 1
+    assert (in_ubl["net"], in_ubl["tax"]) == (sign * amounts[0], sign * amounts[1])
 
 
 SHAPES = {

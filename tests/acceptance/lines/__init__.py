@@ -14,6 +14,7 @@ from . import (
     million,
     mutations,
     sharing,
+    sources,
     sums,
     wheel,
 )
@@ -24,6 +25,7 @@ LINES: tuple[Line, ...] = (
     demo.LINE,
     ingest.LINE,
     sums.LINE,
+    sources.LINE,
     mutations.LINE,
     sharing.LINE,
     crashes.LINE,
