@@ -70,7 +70,7 @@ ROW = INVOICE.row(NAMED)
         ("mx-rfc:ÑAA010101AAA", "mx-rfc:ÑAA010101AAA"),
         ("gb-vrn:GB 123 456 789", "gb-vrn:123456789"),
         ("eori:gb123456789000", "eori:GB123456789000"),
-        ("hu-tax:12345678-2-41", "hu-tax:12345678241"),
+        ("hu-tax:12345678-2-41", "hu-tax:12345678"),
         ("kr-brn:123-45-67890", "kr-brn:1234567890"),
         ("ca-toronto:Vendor 12", "ca-toronto:Vendor 12"),
         ("ted:FR-35200012", "ted:FR-35200012"),

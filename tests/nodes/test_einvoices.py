@@ -228,12 +228,20 @@ def test_parties() -> None:
     assert vat_subject("GR061828591") == vat_subject("EL-061828591") == "eu-vat:EL061828591"
     assert vat_subject("123/456/789") is None
     assert vat_subject("US12-3456789") is None
-    assert iso6523_subject("0184", "DK12345678") == "iso6523:0184:12345678"
+    assert vat_subject("XI928741974") == "gb-vrn:928741974", "Northern Ireland: the same register"
+    assert iso6523_subject("0184", "DK12345678") == iso6523_subject("0184", "12345678") == "eu-vat:DK12345678"
+    assert iso6523_subject("0208", "0123456789") == vat_subject("BE 0123.456.789") == "eu-vat:BE0123456789"
     assert iso6523_subject("0192", "987654321") == "no-org:987654321"
     assert iso6523_subject("EM", "a@b.de") is None
     assert make_party([None, "eu-vat:ZZ1"], " A  B ").subject == "name:einvoice:A B"
     assert make_party([], None).subject is None
-    for wrong in ("eu-vat:HU12345678", "iso6523:0192:987654321", "eu-vat:US123"):
+    for wrong in (
+        "eu-vat:HU12345678",
+        "iso6523:0192:987654321",
+        "iso6523:0184:1",
+        "eu-vat:US123",
+        "eu-vat:XI1",
+    ):
         with pytest.raises(FormatError):
             parse_subject(wrong)
     assert parse_subject("gb-vrn:GB928741974") == "gb-vrn:928741974"

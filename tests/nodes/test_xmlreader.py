@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import gzip
 import tracemalloc
 from decimal import Decimal
@@ -83,6 +85,19 @@ def test_long_names_and_paths_are_kept_once() -> None:
     assert peak < 5_000 * 2_000, f"{peak:,} bytes"
     *_, last = root.walk()
     assert last.path == "…/a[5000]"
+
+
+def test_nothing_waits_for_a_garbage_collection() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        for data in (b"<r><a/></r>", b"<r><a/>", b"<!DOCTYPE r><r/>", b"<a>" * 100, b"<r>&x;</r>"):
+            for read in (read_xml, read_root):
+                with contextlib.suppress(FormatError):
+                    read(data)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 def test_packed_bomb_is_cut_at_the_limit(tmp_path: Path) -> None:

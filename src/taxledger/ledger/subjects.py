@@ -55,6 +55,14 @@ def _name(text: str) -> str:
     return f"{publisher}:{' '.join(name.split())}"
 
 
+def _hu_tax(text: str) -> str:
+    # The last three digits say how it is taxed and where: they change, the enterprise does not.
+    return _hu_digits(text)[:8]
+
+
+_hu_digits = _form(r"[0-9]{8}(?:[1-5][0-9]{2})?", "a tax number of 8 or 11 digits", drop=" -")
+
+
 def _gb_vrn(text: str) -> str:
     return _vrn_digits(text.strip().upper().removeprefix("GB"))
 
@@ -71,15 +79,16 @@ SUBJECT_SCHEMES: dict[str, Callable[[str], str]] = {
     "mx-rfc": _form(r"[A-ZÑ&]{3,4}[0-9]{6}[A-Z0-9]{3}", "an RFC like AAA010101AAA", drop=" -"),
     "gb-vrn": _gb_vrn,
     "eori": _form(r"[A-Z]{2}[0-9A-Z]{1,15}", "an EORI like GB123456789000", drop=" "),
-    "hu-tax": _form(r"[0-9]{8}(?:[1-5][0-9]{2})?", "a tax number of 8 or 11 digits", drop=" -"),
+    "hu-tax": _hu_tax,
     "eu-vat": _form(
-        r"(?:AT|BE|BG|CY|CZ|DE|DK|EE|EL|ES|FI|FR|HR|IE|IT|LT|LU|LV|MT|NL|PL|PT|RO|SE|SI|SK|XI)[0-9A-Z+*]{2,13}",
-        "a VAT number with the prefix of its state, like DE123456789 (Hungary: hu-tax)",
+        r"(?:AT|BE|BG|CY|CZ|DE|DK|EE|EL|ES|FI|FR|HR|IE|IT|LT|LU|LV|MT|NL|PL|PT|RO|SE|SI|SK)[0-9A-Z+*]{2,13}",
+        "a VAT number with the prefix of its state, like DE123456789 (Hungary: hu-tax, XI: gb-vrn)",
         drop=" .-/",
     ),
     "iso6523": _form(
-        r"(?!0192)0[0-9]{3}:[!-~]{1,50}",
-        "the ISO 6523 code of a register and a number in it, like 0088:4012345000009 (Norway, 0192: no-org)",
+        r"(?!0184|0192|0208|0211)0[0-9]{3}:[!-~]{1,50}",
+        "the ISO 6523 code of a register and a number in it, like 0088:4012345000009; not 0192 (no-org), nor "
+        "0184, 0208, 0211 (eu-vat)",
         drop=" ",
     ),
     "kr-brn": _form(r"[0-9]{10}", "a business number of 10 digits", drop=" -"),

@@ -20,7 +20,9 @@ PUBLISHER = "einvoice"
 
 _PUNCTUATION = str.maketrans("", "", " .-/\u00a0")
 _ICD = re.compile(r"0[0-9]{3}")
-_NO_ORG_ICD, _CVR_ICD = "0192", "0184"
+_NO_ORG_ICD = "0192"
+_VAT_ICDS = {"0184": "DK", "0208": "BE", "0211": "IT"}
+"""Registers whose numbers are the VAT numbers of their state, without or with its prefix."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +73,7 @@ def vat_subject(number: str) -> str | None:
     norwegian = re.fullmatch(r"(?:NO)?([0-9]{9})MVA", text)
     if norwegian:
         return f"no-org:{norwegian[1]}"
-    british = re.fullmatch(r"GB([0-9]{9}(?:[0-9]{3})?)", text)
+    british = re.fullmatch(r"(?:GB|XI)([0-9]{9}(?:[0-9]{3})?)", text)
     if british:
         return f"gb-vrn:{british[1]}"
     hungarian = re.fullmatch(r"HU([0-9]{8})", text)
@@ -87,6 +89,7 @@ def iso6523_subject(code: str | None, identifier: str) -> str | None:
     text = identifier.strip()
     if code == _NO_ORG_ICD:
         return f"no-org:{text}"
-    if code == _CVR_ICD:
-        text = text.upper().removeprefix("DK")
+    prefix = _VAT_ICDS.get(code)
+    if prefix is not None:
+        return vat_subject(prefix + text.upper().removeprefix(prefix))
     return f"iso6523:{code}:{text}"

@@ -90,7 +90,7 @@ class _Builder:
     """Takes the parser's events; raises FormatError at the first one beyond a limit."""
 
     def __init__(self, prefixes: Mapping[str, str], limits: Limits, *, root_only: bool = False) -> None:
-        self.line: Callable[[], int] = lambda: 0
+        self.line: Callable[[], int] = _no_line
         self.root: Element | None = None
         self._prefixes = prefixes
         self._limits = limits
@@ -198,10 +198,19 @@ def _parse(data: bytes, builder: _Builder) -> Element:
             f"line {builder.line()}: expected no DOCTYPE, got one of {error.name!r:.40}"
         ) from error
     except ParseError as error:
-        raise FormatError(f"not well-formed XML: {error}") from error
+        raise FormatError(f"not well-formed XML: {error}") from error.with_traceback(None)
+    finally:
+        # Parser and handlers refer to each other, as ParseError and its traceback do: memory that only a
+        # collection gives back may have to wait for one.
+        vars(parser).clear()
+        builder.line = _no_line
     if root is None:
         raise FormatError("not well-formed XML: no element")
     return root
+
+
+def _no_line() -> int:
+    return 0
 
 
 def read_xml(
