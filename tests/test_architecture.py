@@ -44,6 +44,7 @@ ONE_FILE = {
     "aiohttp": "taxledger.nodes.peers",
     "pkcs11": "taxledger.nodes.sealed.hsm",
     "defusedxml": "taxledger.nodes.sources.xmlreader",
+    "standardwebhooks": "taxledger.lending.watch.webhooks",
     "jinja2": "taxledger.lending.report.html",
     "fpdf": "taxledger.lending.report.pdf",
     "fontTools": "taxledger.lending.report.fonts",

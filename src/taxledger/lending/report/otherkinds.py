@@ -145,7 +145,9 @@ def _arrears(context: Context, kind: int, found: list[Fact]) -> list[Block]:
 
 
 def _pledged(context: Context, fact: Fact) -> str:
-    taken = getattr(context.facts, "pledged_ppm", {}).get((fact.issuer, fact.fingerprint), 0)
+    if fact.fingerprint is None:
+        return ""
+    taken = context.facts.pledged_ppm.get((fact.issuer, fact.fingerprint), 0)
     return " · " + context.say("pledged", share=share(taken)) if taken else ""
 
 

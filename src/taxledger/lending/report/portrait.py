@@ -59,7 +59,7 @@ class EvidenceNote:
 
 
 def notes_of(verified: VerifiedEvidence) -> tuple[EvidenceNote, ...]:
-    """A note on each file of an evidence set."""
+    """A note on each file of an evidence set; a proof of pledges, the digest behind them, has none."""
     return tuple(
         EvidenceNote(
             digest=digest,
@@ -72,7 +72,7 @@ def notes_of(verified: VerifiedEvidence) -> tuple[EvidenceNote, ...]:
             height=each.answer.height,
             age_ms=each.answer.age_ms,
         )
-        for digest, each in zip(verified.digests, verified.disclosed, strict=True)
+        for digest, each in zip(verified.digests, verified.disclosed, strict=False)
     )
 
 
@@ -264,7 +264,7 @@ def _through(context: Context, coverage: Coverage) -> tuple[str, str]:
         shown, tone = say("complete", date=coverage.through), "good"
     else:
         shown, tone = say("partly", date=coverage.through), "doubt"
-    closed = ", ".join(getattr(coverage, "closed", ()))
+    closed = ", ".join(coverage.closed)
     return (f"{shown}; {say('closed_fields', names=plain(closed))}" if closed else shown), tone
 
 
@@ -293,6 +293,8 @@ def _evidence(
             )
         )
     rows = [(say("ev_decision"), digest), (say("ev_product"), plain(decision.product_digest))]
+    shown = {each.digest.hex() for each in notes}
+    rows += [(say("ev_other"), plain(each)) for each in decision.evidence if each not in shown]
     if decision.scorecard_digest is not None:
         rows.append((say("ev_scorecard"), plain(decision.scorecard_digest)))
     rows += [(say("ev_security"), plain(each)) for each in decision.security[:20]]

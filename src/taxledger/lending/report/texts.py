@@ -163,6 +163,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "ev_consent": ("Consent", "授权编号"),
     "ev_use": ("Use {n} of {all}", "第 {n} 次使用，共可用 {all} 次"),
     "ev_file": ("Evidence file, SHA-256", "证据文件SHA-256"),
+    "ev_other": ("Other evidence, SHA-256", "其他证据SHA-256"),
     "ev_point": ("Ledger, height", "账本与区块高度"),
     "ev_age": ("Age when verified", "核验时的时效"),
     "ev_seconds": ("{n} s (at most {max} s allowed)", "{n} 秒（上限 {max} 秒）"),

@@ -1,0 +1,122 @@
+"""What the watcher needs of the world, each a small Protocol, and how the verifying client serves them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Protocol
+
+from taxledger.api.client import Client
+from taxledger.api.events import Event, EventId
+from taxledger.ledger.errors import InputError, RefusedError, VerificationError
+from taxledger.ledger.policy import Policy
+from taxledger.lending.collecting import collect_evidence, reason_of
+from taxledger.lending.decision import Reason
+from taxledger.lending.evidence import VerifiedEvidence, verify_evidence_set
+from taxledger.lending.products.product import Product
+from taxledger.lending.questions import questions
+from taxledger.lending.watch.watched import Covered, WatchedLoan, covered_by
+
+__all__ = ["ClientRecheck", "ClientState", "Events", "Recheck", "Rechecked", "StateReader"]
+
+Entries = Mapping[bytes, Sequence[tuple[bytes, bytes]]]
+
+
+class Events(Protocol):
+    """Certified events after a place, in order, without gaps. A hint to look, never a proof."""
+
+    def events(self, after: EventId | None = None) -> Iterator[Event]: ...
+
+
+class StateReader(Protocol):
+    """All pairs of the state map below prefixes, **proved**: none is left out, none is old.
+
+    Raises UnavailableError (nobody answers: try again) and VerificationError (an answer that is not proved).
+    """
+
+    def read(self, prefixes: Sequence[bytes]) -> Entries: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rechecked:
+    """Fresh evidence and where it is on the ledger, or why there is none; exactly one of the two."""
+
+    verified: VerifiedEvidence | None = None
+    covered: Covered = field(default_factory=Covered)
+    reasons: tuple[Reason, ...] = ()
+
+
+class Recheck(Protocol):
+    """Reads a borrower's records again under the loan's consent. The same ``request`` is the same use of it."""
+
+    def __call__(
+        self, loan: WatchedLoan, product: Product, *, request: str, as_of: date, now_ms: int
+    ) -> Rechecked: ...
+
+
+class ClientState:
+    """``StateReader`` of the verifying client; a prefix with more than one answer holds is asked by month."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def read(self, prefixes: Sequence[bytes]) -> Entries:
+        found: dict[bytes, list[tuple[bytes, bytes]]] = {}
+        for prefix in prefixes:
+            try:
+                found[prefix] = list(self._client.state(prefix).entries[prefix])
+            except RefusedError as error:
+                if error.code != "answer_too_large" or len(prefix) != 20:
+                    raise
+                found[prefix] = []
+                for month in range(17):
+                    part = prefix + bytes([month])
+                    found[prefix] += self._client.state(part).entries[part]
+        return found
+
+
+class ClientRecheck:
+    """``Recheck`` through the lender's own node.
+
+    Args:
+        client: of that node.
+        policy, recipient: the lender's own.
+        issuers: kind -> member whose word on it counts.
+        age_ms_max: how old evidence may be.
+        wait_s_max: how long custodians are waited for, seconds.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        policy: Policy,
+        *,
+        recipient: int,
+        issuers: Mapping[int, int],
+        age_ms_max: int,
+        wait_s_max: float,
+    ) -> None:
+        self._client, self._policy, self._recipient = client, policy, recipient
+        self._issuers, self._age_ms_max, self._wait_s_max = issuers, age_ms_max, wait_s_max
+
+    def __call__(
+        self, loan: WatchedLoan, product: Product, *, request: str, as_of: date, now_ms: int
+    ) -> Rechecked:
+        asked = questions(product, loan.subject, self._issuers, as_of)
+        collected = collect_evidence(
+            self._client, asked, loan.artefact, request=request, wait_s_max=self._wait_s_max
+        )
+        if collected.reasons:
+            return Rechecked(reasons=collected.reasons)
+        try:
+            verified = verify_evidence_set(
+                collected.files,
+                self._policy,
+                recipient=self._recipient,
+                now_ms=now_ms,
+                age_ms_max=self._age_ms_max,
+            )
+        except (VerificationError, InputError) as error:
+            return Rechecked(reasons=(reason_of(error, asked[0].issuer),))
+        return Rechecked(verified=verified, covered=covered_by(collected.files, verified))
