@@ -1,7 +1,7 @@
 """The layers: who may import what. Read from the source, nothing is imported.
 
 ledger   →  standard library (no clock, sockets, randomness), each third-party library in one file
-nodes    →  ledger, api.reader, api.custody (Protocols)     api → ledger     api/client: needs no FastAPI
+nodes    →  ledger, api.reader, api.custody, api.pledging (Protocols)     api → ledger     api/client: needs no FastAPI
 lending  →  ledger, api.client
 nodes/cli, and the entry point of the node process, are composition roots: they alone import everything
 """
@@ -27,7 +27,13 @@ LAYERS: list[tuple[str, tuple[str, ...]]] = [
     # Protocols and their values: what the API asks of a node, so that a node can answer it.
     (
         "taxledger.nodes",
-        ("taxledger.ledger", "taxledger.nodes", "taxledger.api.reader", "taxledger.api.custody"),
+        (
+            "taxledger.ledger",
+            "taxledger.nodes",
+            "taxledger.api.reader",
+            "taxledger.api.custody",
+            "taxledger.api.pledging",
+        ),
     ),
     ("taxledger.api", ("taxledger.ledger", "taxledger.api")),
     # A user of the client, and nothing more.

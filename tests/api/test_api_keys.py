@@ -35,6 +35,12 @@ SCOPES = {
     "/v1/disclosures": {"disclose"},
     "/v1/disclosures/load": {"disclose"},
     "/v1/disclosures/discard": {"disclose"},
+    "/v1/permits": {"pledge"},
+    "/v1/pledges": {"pledge"},
+    "/v1/pledges/proof": {"pledge", "read"},
+    "/v1/pledges/{pledge}/confirm": {"pledge"},
+    "/v1/pledges/{pledge}/release": {"pledge"},
+    "/v1/pledges/{pledge}/transfer": {"pledge"},
 }
 """Whoever adds a route decides here; the others need ``read``."""
 
@@ -42,7 +48,7 @@ KEYED = [route for route in ROUTES if route[1] != "/health"]
 
 
 def path_of(template: str) -> str:
-    path = template.replace("{hexkey}", "060001").replace("{id}", "00" * 32)
+    path = template.replace("{hexkey}", "060001").replace("{id}", "00" * 32).replace("{pledge}", "00" * 16)
     return path.replace("{path:path}", "0/000") + ("?prefix=06" if template == "/v1/state" else "")
 
 

@@ -18,6 +18,7 @@ from taxledger.api import (
     routes_disclosures,
     routes_ledger,
     routes_node,
+    routes_pledges,
     routes_post,
 )
 from taxledger.api.reader import RecordChange
@@ -26,7 +27,10 @@ from taxledger.ledger.statemap.proof import verify_prefixes
 
 ROUTES = [
     (method, route.path)
-    for module in (routes_node, routes_ledger, routes_post, routes_consents, routes_disclosures)
+    for module in (
+        *(routes_node, routes_ledger, routes_post),
+        *(routes_consents, routes_disclosures, routes_pledges),
+    )
     for route in module.router.routes
     if isinstance(route, APIRoute)
     for method in route.methods

@@ -225,6 +225,58 @@ def test_an_observer_submits(net: Path) -> None:
     assert (said["state"], bool(said["code"])) == ("certified", True)  # logged, and refused by the rules
 
 
+def test_a_bank_takes_a_record_as_security(shell: Shell, net: Path, wallet: Path, tmp_path: Path) -> None:
+    artefact, shown, permits = tmp_path / "e1.consent", tmp_path / "e1.disclosure", tmp_path / "e1.permits"
+    grant(shell, net, wallet, artefact, "--may-pledge")
+    assert ask(shell, net, artefact, shown).status == 0
+    home = ("--home", net / "platform")
+    assert (
+        shell.ok("pledge", "permit", *home, "--disclosure", shown, "-o", permits, "--json").json["permits"]
+        == 1
+    )
+    placed = shell.ok("pledge", "place", *home, permits, "--ppm", 600_000, "--json").json
+    assert (placed["placed"], placed["refused"]) == (1, 0)
+    (made,) = placed["pledges"]
+    again = shell.ok("pledge", "place", *home, permits, "--ppm", 600_000, "--json").json["pledges"][0]
+    assert again == made
+    more = shell("pledge", "place", *home, permits, "--ppm", 400_001, "--json")
+    assert (more.status, more.json["pledges"][0]["code"]) == (1, "pledge_exceeds")
+    assert "超过记录全额" in shell("pledge", "place", *home, permits, "--ppm", 400_001).err
+    until = ("--until", "2099-01-01T00:00:00Z")
+    held = shell.ok("pledge", "place", *home, permits, "--ppm", 400_000, *until, "--json").json["pledges"][0]
+    found = shell.ok("pledge", "show", *home, made["pledge"], "--json").json["records"][0]
+    assert (found["pledged_ppm"], len(found["pledges"])) == (1_000_000, 2)
+    assert "no end" in shell.ok("pledge", "show", *home, "--permits", permits).out
+    proof = tmp_path / "e1.pledges"
+    shell.ok("pledge", "prove", "--home", net / "bank1", "--permits", permits, "-o", proof)
+    check = ("pledge", "verify", proof, "--policy", net / "policy.txt", "--permits", permits)
+    assert shell.ok(*check, "--json").json["records"][0]["pledged_ppm"] == 1_000_000
+    assert shell(*check, "--require-free").status == 1
+    late = shell(*check, "--at", "2099-01-01T00:00:00Z", "--json")
+    assert (late.status, late.json["code"]) == (1, "checkpoint_stale")
+    other = shell("pledge", "verify", proof, "--policy", net / "policy.txt", "--fingerprint", "00" * 16)
+    assert (other.status, "query_mismatch" in other.out) == (1, True)
+    assert shell("pledge", "release", "--home", net / "bank1", held["pledge"]).status == 1
+    assert shell.ok("pledge", "confirm", *home, held["pledge"], "--json").json["operation"] == "confirm"
+    assert shell("pledge", "transfer", *home, made["pledge"], "--permits", permits).status == 1  # to itself
+    for each in (made, held):
+        assert "已解除" in shell.ok("pledge", "release", *home, each["pledge"]).out
+    shell.ok("pledge", "prove", "--home", net / "bank1", "--permits", permits, "-o", proof)
+    assert shell.ok(*check, "--require-free", "--json").json["free"] == 1
+
+
+def test_without_leave_to_pledge_there_is_no_permit(
+    shell: Shell, net: Path, wallet: Path, tmp_path: Path
+) -> None:
+    artefact, shown = tmp_path / "e1.consent", tmp_path / "e1.disclosure"
+    grant(shell, net, wallet, artefact)
+    assert ask(shell, net, artefact, shown).status == 0
+    asked = ("pledge", "permit", "--home", net / "platform", "--disclosure", shown, "-o", tmp_path / "p")
+    said = shell(*asked)
+    assert (said.status, "pledge_not_consented" in said.err, "质押" in said.err) == (1, True, True)
+    assert not (tmp_path / "p").exists()
+
+
 def test_a_wrong_upload_is_taken_back(shell: Shell, net: Path, tmp_path: Path) -> None:
     home = ("--home", net / "procurement")
     wrong = f"number,supplier,awarded,amount\nB1,{SUBJECT},2024-03-01,1.00\nB2,{SUBJECT},2024-04-01,2\n"

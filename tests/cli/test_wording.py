@@ -7,9 +7,11 @@ from pathlib import Path
 
 from taxledger.api.problems import PROBLEMS
 from taxledger.ledger.records import Status
+from taxledger.ledger.rules import RESULT_NAMES
 from taxledger.nodes.cli.wording import (
     CONSENT_REFUSALS_ZH,
     NODE_REFUSALS_ZH,
+    PLEDGE_REFUSALS_ZH,
     REFUSALS_ZH,
     STATUSES_ZH,
     complete_zh,
@@ -47,7 +49,11 @@ def test_every_code_about_consents_has_a_sentence() -> None:
         )
     }
     assert of_nodes - set(CONSENT_REFUSALS_ZH) == set(NODE_REFUSALS_ZH)
-    both = [*CONSENT_REFUSALS_ZH.values(), *NODE_REFUSALS_ZH.values(), *REFUSALS_ZH.values()]
+    of_rules = {name for code, name in RESULT_NAMES.items() if code >= 35}
+    assert of_rules | {"pledge_not_consented", "record_not_disclosed"} == set(PLEDGE_REFUSALS_ZH)
+    assert set(PLEDGE_REFUSALS_ZH) <= set(PROBLEMS)
+    tables = (CONSENT_REFUSALS_ZH, NODE_REFUSALS_ZH, PLEDGE_REFUSALS_ZH, REFUSALS_ZH)
+    both = [text for table in tables for text in table.values()]
     assert len(set(both)) == len(both)
 
 

@@ -78,11 +78,11 @@ async def test_a_clock_set_back_hands_out_nothing(tmp_path: Path) -> None:
         subject = await prepared(nodes, tmp_path)
         artefact = subject.artefact(nodes.chain_id, 2)
         await nodes.grant(artefact)
-        discloser: Any = nodes.nodes["tax"].sharing.custody.discloser  # type: ignore[union-attr]
-        discloser._now_ms = lambda: time.time_ns() // 1_000_000 - 3_600_000
+        gate: Any = nodes.nodes["tax"].sharing.custody.discloser._gate  # type: ignore[union-attr]
+        gate._now_ms = lambda: time.time_ns() // 1_000_000 - 3_600_000
         with pytest.raises(UnavailableError, match="behind the certified state"):
-            discloser._fresh_state()
-        discloser._now_ms = lambda: time.time_ns() // 1_000_000
+            gate.fresh_state()
+        gate._now_ms = lambda: time.time_ns() // 1_000_000
         data, _ = await nodes.ask("bank1", ask(), artefact)
         assert nodes.verify("bank1", data, ask()).answer.records
 

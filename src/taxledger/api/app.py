@@ -15,12 +15,20 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from taxledger import __version__
-from taxledger.api import routes_consents, routes_disclosures, routes_ledger, routes_node, routes_post
+from taxledger.api import (
+    routes_consents,
+    routes_disclosures,
+    routes_ledger,
+    routes_node,
+    routes_pledges,
+    routes_post,
+)
 from taxledger.api.auth import SCOPES, KeySource
 from taxledger.api.custody import Custody, Disclosures
 from taxledger.api.idempotency import IdempotencyStore
 from taxledger.api.middleware import BodyLimit, RequestFrame, RequestObserver, problem_response
 from taxledger.api.models import ProblemBody
+from taxledger.api.pledging import Pledging
 from taxledger.api.problems import PROBLEMS, ProblemError, problem_of
 from taxledger.api.reader import NodeReader
 from taxledger.api.requests import ApiSettings, Context, context_of, needs, problems
@@ -48,6 +56,7 @@ def create_app(
     *,
     custody: Custody | None = None,
     disclosures: Disclosures | None = None,
+    pledging: Pledging | None = None,
     settings: ApiSettings | None = None,
     observer: RequestObserver | None = None,
     metrics: Callable[[], Awaitable[tuple[bytes, str]]] | None = None,
@@ -60,6 +69,7 @@ def create_app(
         keys: who may call (auth.KeyFile or auth.KeyRing).
         custody: the desk of a custodian's node; None at any other.
         disclosures: asks for data under consents, and keeps it; None where the node takes no part in that.
+        pledging: permits and pledges of a lender; None where the node takes no part in that.
         settings: limits of this API.
         observer: told of every request.
         metrics: the body and content type of ``/metrics``.
@@ -83,12 +93,17 @@ def create_app(
         slots=StreamSlots(chosen.streams_max),
         custody=custody,
         disclosures=disclosures,
+        pledging=pledging,
         metrics=metrics,
     )
-    for module in (routes_node, routes_ledger, routes_post, routes_consents, routes_disclosures):
+    for module in (
+        *(routes_node, routes_ledger, routes_post),
+        *(routes_consents, routes_disclosures, routes_pledges),
+    ):
         app.include_router(module.router)
     _add_openapi(app)
-    app.add_middleware(BodyLimit, bytes_max=chosen.body_bytes_max)
+    larger = {routes_pledges.PROOF_PATH: chosen.proof_body_bytes_max}
+    app.add_middleware(BodyLimit, bytes_max=chosen.body_bytes_max, larger=larger)
     app.add_middleware(RequestFrame, observer=observer, on_invariant=on_invariant)
     return app
 

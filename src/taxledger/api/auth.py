@@ -7,7 +7,8 @@ constant time.
 
 Scopes do not imply each other: ``read`` (checkpoints, proofs, events), ``submit`` (transactions), ``operate``
 (metrics, readiness, the archive), ``custody`` (the custodian's desk: subjects, consents, erasure, its own
-records), ``disclose`` (dossiers under a consent, and what is kept of them).
+records), ``disclose`` (dossiers under a consent, and what is kept of them), ``pledge`` (permits, and this
+member's pledges).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from taxledger.ledger.errors import FormatError, InputError, UnavailableError
 
 __all__ = ["SCOPES", "ApiKey", "KeyFile", "KeyRing", "KeySource", "create_key", "load_keys", "save_keys"]
 
-SCOPES = ("read", "submit", "operate", "custody", "disclose")
+SCOPES = ("read", "submit", "operate", "custody", "disclose", "pledge")
 _FILE_BYTES_MAX = 1024 * 1024
 _NOTE_CHARACTERS_MAX = 200
 _TOKEN_CHARACTERS_MAX = 128

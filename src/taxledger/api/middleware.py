@@ -15,7 +15,7 @@ import re
 import secrets
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import structlog
@@ -154,19 +154,21 @@ def _where(error: BaseException) -> dict[str, object]:
 
 
 class BodyLimit:
-    """No request body beyond ``bytes_max``, announced or not."""
+    """No request body beyond ``bytes_max``, announced or not; ``larger`` has others by path."""
 
-    def __init__(self, app: ASGIApp, *, bytes_max: int) -> None:
+    def __init__(self, app: ASGIApp, *, bytes_max: int, larger: Mapping[str, int]) -> None:
         self._app = app
         self._bytes_max = bytes_max
+        self._larger = larger
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        error = ProblemError("body_too_large", f"expected at most {self._bytes_max} bytes")
+        bytes_max = self._larger.get(scope["path"], self._bytes_max)
+        error = ProblemError("body_too_large", f"expected at most {bytes_max} bytes")
         announced = Headers(scope=scope).get("content-length", "0")
-        if announced.isascii() and announced.isdecimal() and int(announced[:20]) > self._bytes_max:
+        if announced.isascii() and announced.isdecimal() and int(announced[:20]) > bytes_max:
             await problem_response(error, scope["state"]["request_id"])(scope, receive, send)
             return
         received = 0
@@ -175,7 +177,7 @@ class BodyLimit:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > self._bytes_max:
+            if received > bytes_max:
                 raise error
             return message
 

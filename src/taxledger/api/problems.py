@@ -95,6 +95,30 @@ _ROWS = (
     Problem(code="disclosure_unknown", status=404, title="No such disclosure is kept here"),
     Problem(code="disclosure_destroyed", status=410, title="It was kept here and destroyed, or is erased"),
     Problem(code="disclosure_invalid", status=422, title="What the custodian sent does not verify"),
+    # --- permits and pledges ----------------------------------------------------------------
+    Problem(code="pledge_not_consented", status=403, title="The consent does not allow pledging"),
+    Problem(
+        code="record_not_disclosed", status=403, title="The use did not show this record as one to pledge"
+    ),
+    Problem(code="record_not_pledgeable", status=409, title="The record has no such fingerprint"),
+    Problem(code="record_not_valid", status=409, title="The record is not valid, or changed"),
+    Problem(code="permit_invalid", status=403, title="The permit is not signed by the issuer's present key"),
+    Problem(code="permit_expired", status=403, title="The permit has ended"),
+    Problem(code="permit_not_for_signer", status=403, title="The permit is another lender's"),
+    Problem(
+        code="permit_not_for_pledge", status=403, title="The permit is for another record than the pledge"
+    ),
+    Problem(code="lender_inactive", status=409, title="The permit's lender can't take the pledge over"),
+    Problem(code="ppm_too_small", status=422, title="The share is smaller than 10,000 ppm"),
+    Problem(code="pledge_term_invalid", status=422, title="The reservation would have ended already"),
+    Problem(code="pledge_exists", status=409, title="A pledge was placed by this request, with other terms"),
+    Problem(code="pledge_unknown", status=404, title="No such pledge was ever placed"),
+    Problem(code="pledge_ended", status=409, title="The pledge has ended"),
+    Problem(code="not_pledgee", status=403, title="The pledge is another member's"),
+    Problem(code="pledge_confirmed", status=409, title="The pledge has no end already"),
+    Problem(code="pledge_contested", status=409, title="The same document is pledged under another record"),
+    Problem(code="pledges_full", status=409, title="The record has as many pledges as it may"),
+    Problem(code="pledge_exceeds", status=409, title="More than the record's whole value would be pledged"),
     # --- a transaction that can't count -----------------------------------------------------
     Problem(code="transaction_malformed", status=400, title="The body is not a transaction"),
     Problem(code="transaction_expired", status=422, title="The transaction has expired"),

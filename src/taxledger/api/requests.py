@@ -18,6 +18,7 @@ from starlette.responses import Response
 from taxledger.api.auth import KeySource
 from taxledger.api.custody import Custody, Disclosures
 from taxledger.api.idempotency import Answer, IdempotencyStore, check_key
+from taxledger.api.pledging import Pledging
 from taxledger.api.problems import PROBLEMS, ProblemError
 from taxledger.api.reader import NodeReader
 from taxledger.api.stream import StreamSlots
@@ -36,7 +37,7 @@ __all__ = [
     "problems",
 ]
 
-_KEY_LENGTHS = {1: 37, 2: 17, 3: 33, 4: 21, 6: 3, 7: 17, 8: 3, 9: 4, 10: 5, 11: 17, 12: 19}
+_KEY_LENGTHS = {1: 37, 2: 17, 3: 33, 4: 21, 5: 19, 6: 3, 7: 17, 8: 3, 9: 4, 10: 5, 11: 17, 12: 19, 13: 17}
 """Length of a state key by its first byte (docs/protocol.md §6)."""
 
 _HEX = re.compile(r"[0-9a-f]{2,80}")
@@ -54,7 +55,8 @@ class ApiSettings:
     """The API's own limits (local, not protocol).
 
     Attributes:
-        body_bytes_max: of any request.
+        body_bytes_max: of any request, but one for a pledge proof, which names up to ten thousand fingerprints:
+            ``proof_body_bytes_max``.
         submit_timeout_s: how long ``wait=certified`` waits.
         keepalive_s: between comments on a silent event stream.
         send_timeout_s: until an event stream whose consumer takes nothing is cut off.
@@ -65,6 +67,7 @@ class ApiSettings:
     """
 
     body_bytes_max: int = 128 * 1024
+    proof_body_bytes_max: int = 1024 * 1024
     submit_timeout_s: float = 30.0
     keepalive_s: float = 15.0
     send_timeout_s: float = 30.0
@@ -85,6 +88,7 @@ class Context:
     slots: StreamSlots
     custody: Custody | None
     disclosures: Disclosures | None
+    pledging: Pledging | None
     metrics: Callable[[], Awaitable[tuple[bytes, str]]] | None
     closing: asyncio.Event = field(default_factory=asyncio.Event)
 

@@ -71,6 +71,8 @@ pledge_ppm_min = 10_000
 pledges_max = 16
 """Open pledges of one fingerprint."""
 permit_bytes_max = 256
+permits_max = 1_000
+"""Local: records in one question for permits."""
 pledge_proof_keys_max = 10_000
 pledge_proof_bytes_max = 32 * 1024 * 1024
 result_bytes_max = 1_024

@@ -270,6 +270,7 @@ class Node:
             KeyFile(self.home.api_keys_path),
             custody=self.sharing.desk,
             disclosures=self.sharing.recipient,
+            pledging=self.sharing.lender,
             observer=self.metrics,
             metrics=self.metrics.exposition,
         )

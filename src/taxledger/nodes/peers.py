@@ -39,6 +39,7 @@ _MESSAGE_BYTES_MAX = {
     "step": limits.peer_message_bytes_max,
     "submit": limits.leaf_bytes_max + 64,
     "grant": limits.consent_bytes_max + 64,
+    "permit": 40 * limits.permits_max + 64,
     "erase_notice": 40 * limits.notice_records_max + 64,
 }
 _SMALL_BYTES_MAX = 8_192

@@ -1,7 +1,7 @@
 """Sharing of data between members under consent: its parts put together for one node.
 
-own transactions ──▶ custody (issuers): desk, discloser, predicates, eraser ◀── peers: disclose, piece, grant
-                └──▶ recipient (everyone): asking, what is kept, sweeper ◀── peers: erase_notice
+own transactions ──▶ custody (issuers): desk, discloser, predicates, eraser ◀── peers: disclose, piece, grant, permit
+                └──▶ recipient (everyone): asking, what is kept, sweeper, lender ◀── peers: erase_notice
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from taxledger.ledger.members import member_of
 from taxledger.ledger.policy import decode_policy
 from taxledger.nodes.answers import Answers
 from taxledger.nodes.background import Background
+from taxledger.nodes.custodian.consentgate import ConsentGate
 from taxledger.nodes.custodian.custody import CustodyBook
 from taxledger.nodes.custodian.desk import ConsentDesk
 from taxledger.nodes.custodian.disclosing import Discloser
@@ -24,6 +25,7 @@ from taxledger.nodes.custodian.erasing import Eraser
 from taxledger.nodes.custodian.forwarded import grant_handler
 from taxledger.nodes.custodian.loopsubmitter import LoopSubmitter
 from taxledger.nodes.custodian.openuses import OpenUses
+from taxledger.nodes.custodian.permitting import Permitter
 from taxledger.nodes.custodian.predicatekeeper import PredicateKeeper
 from taxledger.nodes.custodian.vault import Vault
 from taxledger.nodes.home import Home
@@ -31,6 +33,7 @@ from taxledger.nodes.memberkeys import KeyInForce, hpke_key_of
 from taxledger.nodes.own import OwnTransactions
 from taxledger.nodes.peers import Handler, PeerClient
 from taxledger.nodes.recipient.asking import Recipient
+from taxledger.nodes.recipient.pledging import Lender
 from taxledger.nodes.recipient.store import ReceivedStore
 from taxledger.nodes.recipient.sweeper import Sweeper
 from taxledger.nodes.replica import Replica
@@ -75,16 +78,24 @@ class CustodyParts:
             submitter=submitter,
             replica=replica,
         )
+        gate = ConsentGate(member=member, replica=replica, is_current=is_current, now_ms=_clock_ms)
         self.discloser = Discloser(
             member=member,
             custodian=custodian,
             book=self.book,
             uses=self.uses,
-            replica=replica,
+            gate=gate,
             notes=answers.notes,
             predicates=self.predicates.answer,
             background=background,
-            is_current=is_current,
+        )
+        self.permitter = Permitter(
+            member=member,
+            chain_id=chain_id,
+            book=self.book,
+            gate=gate,
+            signer=transaction_key.present,
+            now_ms=_clock_ms,
         )
         self.eraser = Eraser(
             open_vault=open_vault,
@@ -111,6 +122,7 @@ class CustodyParts:
             "disclose": self.discloser.on_disclose,
             "piece": self.discloser.on_piece,
             "grant": grant_handler(self.desk),
+            "permit": self.permitter.on_permit,
         }
 
     def tasks(self) -> dict[str, Awaitable[None]]:
@@ -134,7 +146,7 @@ class Sharing:
 
     Attributes:
         custody: None where the member issues nothing (when it starts to, its node is started again).
-        recipient: for the API.
+        recipient, lender: for the API.
     """
 
     def __init__(
@@ -194,6 +206,17 @@ class Sharing:
             now_ms=partial(_now_ms, replica),
         )
 
+        self.lender = Lender(
+            home.path / "pledges.sqlite",
+            member=number,
+            chain_id=replica.application.chain.chain_id,
+            peers=peers,
+            own=own,
+            certified=lambda: replica.certified,
+            notes=answers.notes,
+            background=self._background,
+        )
+
     @property
     def desk(self) -> ConsentDesk | None:
         """For the API; None where the member issues nothing."""
@@ -207,7 +230,7 @@ class Sharing:
     def tasks(self) -> dict[str, Awaitable[None]]:
         """What runs as long as the node does."""
         custody = self.custody.tasks() if self.custody is not None else {}
-        return {"sweeper": self._sweeper.run(), **custody}
+        return {"sweeper": self._sweeper.run(), "pledges": self.lender.run(), **custody}
 
     async def stop(self) -> None:
         """After the tasks have ended: nothing is begun any more, and the stores are closed."""
@@ -217,6 +240,11 @@ class Sharing:
             await asyncio.to_thread(self.custody.eraser.close)
             await asyncio.to_thread(self.custody.book.close_store)
         await asyncio.to_thread(self._received.close)
+        await asyncio.to_thread(self.lender.close)
+
+
+def _clock_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _now_ms(replica: Replica) -> int:

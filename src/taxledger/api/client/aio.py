@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeVar
@@ -44,11 +44,13 @@ from taxledger.api.custody import (
     StoredDisclosure,
 )
 from taxledger.api.events import Event, EventId
+from taxledger.api.pledging import PledgeReceipt
 from taxledger.api.reader import Receipt, RecordChange
 from taxledger.ledger import limits
 from taxledger.ledger.answer import Answer as EvidenceAnswer
 from taxledger.ledger.checkpoint import SignedCheckpoint
 from taxledger.ledger.disclosure import Disclosed
+from taxledger.ledger.pledgeproof import PledgeKey, VerifiedPledges
 from taxledger.ledger.policy import Policy
 from taxledger.ledger.query import Query
 
@@ -233,6 +235,46 @@ class AsyncClient:
     async def discard_disclosure(self, consent: bytes, sequence: int, *, reason: str) -> bytes:
         """Destroy a disclosure that the node keeps; the digest of what it said on the ledger."""
         return await self._run(self._core.discard_disclosure(consent, sequence, reason))
+
+    async def request_permits(
+        self, consent: bytes, sequence: int, records: Sequence[bytes], *, not_after: int
+    ) -> list[bytes]:
+        """Permits to pledge records (keys of one issuer) that a use of a consent (its id) showed, in their order.
+
+        ``not_after``: milliseconds since 1970; they may end earlier.
+        """
+        return await self._run(self._core.request_permits(consent, sequence, records, not_after))
+
+    async def place_pledge(
+        self, permit: bytes, ppm: int, *, not_after: int | None = None, request_key: str | None = None
+    ) -> PledgeReceipt:
+        """Pledge a share (in millionths) of the permit's record, or reserve it until an instant.
+
+        ``request_key``: 1 to 128 printable characters that name the pledge: the same again places nothing twice.
+        """
+        return await self._run(self._core.place_pledge(permit, ppm, not_after, request_key))
+
+    async def confirm_pledge(self, pledge: bytes) -> PledgeReceipt:
+        """Make a reservation (16 bytes) a pledge without end."""
+        return await self._run(self._core.confirm_pledge(pledge))
+
+    async def release_pledge(self, pledge: bytes) -> PledgeReceipt:
+        """End a pledge of the node's member."""
+        return await self._run(self._core.release_pledge(pledge))
+
+    async def transfer_pledge(self, pledge: bytes, permit: bytes) -> PledgeReceipt:
+        """Pass a pledge to the lender that the permit names, which asked its custodian for it."""
+        return await self._run(self._core.transfer_pledge(pledge, permit))
+
+    async def pledge_proof(self, keys: Iterable[PledgeKey]) -> bytes:
+        """The file that proves what is pledged under (issuer, fingerprint), and what is not; not verified."""
+        return await self._run(self._core.pledge_proof(keys))
+
+    async def verified_pledges(
+        self, keys: Iterable[PledgeKey], age_ms_max: int | None = None
+    ) -> VerifiedPledges:
+        """What is pledged under each (issuer, fingerprint), verified."""
+        return await self._run(self._core.verified_pledges(keys, age_ms_max))
 
     async def history(self, key: bytes) -> list[RecordChange]:
         """What happened to a record (37-byte key), oldest first; the node's word."""

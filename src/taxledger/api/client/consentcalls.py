@@ -28,8 +28,6 @@ from taxledger.ledger.query import Query
 __all__ = ["ConsentCalls", "question_body"]
 
 _JSON = "application/json"
-_FORWARD_S = 60.0
-"""A node waits up to 40 s for a custodian."""
 _LISTING_BYTES_MAX = 64 * 1024 * 1024
 
 
@@ -72,7 +70,7 @@ class ConsentCalls:
 
     def forward_consent(self, artefact: bytes) -> Call[ForwardedConsent]:
         body = {"artefact": base64.b64encode(artefact).decode()}
-        return answer_call(self._json("/v1/consents/forward", body, timeout_s=_FORWARD_S), _read_forwarded)
+        return answer_call(self._json("/v1/consents/forward", body), _read_forwarded)
 
     def instruct(self, instruction: bytes) -> Call[ConsentReceipt]:
         body = {"instruction": base64.b64encode(instruction).decode()}

@@ -22,6 +22,7 @@ from taxledger.api.client.consents import Steps as ConsentSteps
 from taxledger.api.client.consents import list_consents
 from taxledger.api.client.dossiers import STREAM, DossierCall, OnProgress
 from taxledger.api.client.follow import EventCursor
+from taxledger.api.client.pledgecalls import PledgeCalls
 from taxledger.api.client.reading import VerifiedState, VerifiedTransaction
 from taxledger.api.client.wire import Answer, Call, Request, answer_call, check_status
 from taxledger.api.events import EventId
@@ -73,7 +74,7 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-class ClientCore(ConsentCalls):
+class ClientCore(ConsentCalls, PledgeCalls):
     """Builds calls.
 
     Args:

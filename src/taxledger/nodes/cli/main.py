@@ -30,12 +30,18 @@ from taxledger.nodes.cli import (
     ledger,
     member,
     network,
+    pledge,
     vault,
     walletfile,
 )
 from taxledger.nodes.cli.lend import group as lend
 from taxledger.nodes.cli.output import note
-from taxledger.nodes.cli.wording import CONSENT_REFUSALS_ZH, NODE_REFUSALS_ZH, refused_zh
+from taxledger.nodes.cli.wording import (
+    CONSENT_REFUSALS_ZH,
+    NODE_REFUSALS_ZH,
+    PLEDGE_REFUSALS_ZH,
+    refused_zh,
+)
 
 __all__ = ["app", "main", "run"]
 
@@ -57,6 +63,7 @@ erase.register(app)
 evidence.register(app)
 walletfile.register(app)
 consent.register(app)
+pledge.register(app)
 disclosures.register(app)
 ledger.register(app)
 member.register(app)
@@ -103,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TaxledgerError as error:
         note(f"taxledger: {error}")
         # What an enterprise or a credit officer may meet is said in Chinese, too.
-        if getattr(error, "code", None) in {**CONSENT_REFUSALS_ZH, **NODE_REFUSALS_ZH}:
+        if getattr(error, "code", None) in {**CONSENT_REFUSALS_ZH, **NODE_REFUSALS_ZH, **PLEDGE_REFUSALS_ZH}:
             note(refused_zh(error.code))  # type: ignore[attr-defined]
         return _FAILED
     except KeyboardInterrupt:

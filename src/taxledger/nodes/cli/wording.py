@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "CONSENT_REFUSALS_ZH",
     "NODE_REFUSALS_ZH",
+    "PLEDGE_REFUSALS_ZH",
     "REFUSALS_ZH",
     "STATUSES_ZH",
     "complete_zh",
@@ -76,6 +77,29 @@ NODE_REFUSALS_ZH = {
 }
 """What a node refuses about consents (docs/api.md), beside the above."""
 
+PLEDGE_REFUSALS_ZH = {
+    "pledge_not_consented": "授权不允许将记录用作质押",
+    "record_not_disclosed": "该次使用未披露可供质押的此记录",
+    "record_not_pledgeable": "记录没有该指纹，不能质押",
+    "record_not_valid": "记录已失效或已变更",
+    "permit_invalid": "质押许可不是签发机构现行密钥所签",
+    "permit_expired": "质押许可已到期",
+    "permit_not_for_signer": "质押许可属于另一贷款机构",
+    "permit_not_for_pledge": "质押许可与该质押的记录不符",
+    "lender_inactive": "许可所指的贷款机构不能接收该质押",
+    "ppm_too_small": "质押份额低于百分之一",
+    "pledge_term_invalid": "预留期限已过",
+    "pledge_exists": "同一请求已设立过条件不同的质押",
+    "pledge_unknown": "账本上从未有此质押",
+    "pledge_ended": "质押已终止",
+    "not_pledgee": "该质押属于另一机构",
+    "pledge_confirmed": "该质押已无期限",
+    "pledge_contested": "同一单据已以另一记录质押",
+    "pledges_full": "该记录的质押笔数已满",
+    "pledge_exceeds": "质押份额合计超过记录全额",
+}
+"""What is refused about permits and pledges (docs/api.md)."""
+
 STATUSES_ZH = {
     "valid": "有效",
     "voided": "作废",
@@ -91,7 +115,7 @@ def verified_zh(height: int, signers: int, seconds: int) -> str:
 
 
 def refused_zh(code: str) -> str:
-    known = {**REFUSALS_ZH, **CONSENT_REFUSALS_ZH, **NODE_REFUSALS_ZH}
+    known = {**REFUSALS_ZH, **CONSENT_REFUSALS_ZH, **NODE_REFUSALS_ZH, **PLEDGE_REFUSALS_ZH}
     return f"未通过：{known.get(code, code)}（{code}）"
 
 

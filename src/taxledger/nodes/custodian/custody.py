@@ -16,90 +16,48 @@ So after a crash at any point: nothing left that 1 does not cover, and the close
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import struct
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from taxledger.ledger import canonical
 from taxledger.ledger.consent import decode_artefact
-from taxledger.nodes.own import SENT_TABLE, OwnTransactions, Signed, StoredTransactions
-from taxledger.nodes.sealed.layout import SealedColumn, StoreLayout
+from taxledger.nodes.custodian.custodylayout import (
+    CLOSES,
+    CUSTODY,
+    GRANTS,
+    INSTRUCTIONS,
+    close_place,
+    grant_place,
+    instruction_place,
+    place_of_close,
+    place_of_instruction,
+    use_place,
+)
+from taxledger.nodes.own import OwnTransactions, Signed, StoredTransactions
 from taxledger.nodes.sealed.providers import KeyProvider
 from taxledger.nodes.sealed.store import sealed_store
 
-__all__ = ["CUSTODY", "CustodyBook", "SubjectKey", "Use", "grant_place", "use_place"]
+__all__ = [
+    "CLOSES",
+    "CUSTODY",
+    "GRANTS",
+    "INSTRUCTIONS",
+    "CustodyBook",
+    "ShownRecord",
+    "SubjectKey",
+    "Use",
+    "close_place",
+    "grant_place",
+    "instruction_place",
+    "place_of_close",
+    "place_of_instruction",
+    "use_place",
+]
 
-CUSTODY = StoreLayout(
-    name="custody",
-    tables=(
-        SENT_TABLE,
-        """
-        CREATE TABLE IF NOT EXISTS subjects (
-            subject BLOB NOT NULL, number INTEGER NOT NULL, sealed BLOB NOT NULL,
-            PRIMARY KEY (subject, number)) WITHOUT ROWID
-        """,
-        """
-        CREATE TABLE IF NOT EXISTS consents (
-            consent BLOB PRIMARY KEY, subject BLOB NOT NULL, sealed BLOB NOT NULL) WITHOUT ROWID
-        """,
-        """
-        CREATE INDEX IF NOT EXISTS consents_subject ON consents (subject)
-        """,
-        """
-        CREATE TABLE IF NOT EXISTS instructions (
-            consent BLOB NOT NULL, number INTEGER NOT NULL, sealed BLOB NOT NULL,
-            PRIMARY KEY (consent, number)) WITHOUT ROWID
-        """,
-        """
-        CREATE TABLE IF NOT EXISTS uses (
-            consent BLOB NOT NULL, sequence INTEGER NOT NULL, request BLOB NOT NULL, member INTEGER NOT NULL,
-            pieces INTEGER NOT NULL, may_have_left INTEGER NOT NULL, ended_ms INTEGER, sealed BLOB NOT NULL,
-            PRIMARY KEY (consent, sequence)) WITHOUT ROWID
-        """,
-        """
-        CREATE TABLE IF NOT EXISTS pieces (
-            consent BLOB NOT NULL, sequence INTEGER NOT NULL, piece INTEGER NOT NULL, content BLOB NOT NULL,
-            PRIMARY KEY (consent, sequence, piece)) WITHOUT ROWID
-        """,
-    ),
-    columns=(
-        SealedColumn(table="subjects", key="subject", version="number"),
-        SealedColumn(table="consents", key="consent"),
-        SealedColumn(table="instructions", key="consent", version="number"),
-        SealedColumn(table="uses", key="consent", version="sequence"),
-    ),
-)
-
-
-GRANTS, INSTRUCTIONS, CLOSES = b"grant", b"order", b"close"
-"""What the places of transactions begin with, by what these are for."""
-
-
-def grant_place(consent: bytes) -> bytes:
-    """Where the transaction of a grant is stored."""
-    return GRANTS + consent
-
-
-def instruction_place(consent: bytes, number: int) -> bytes:
-    return INSTRUCTIONS + consent + number.to_bytes(8, "big")
-
-
-def place_of_instruction(place: bytes) -> tuple[bytes, int]:
-    """(consent, number) of an ``instruction_place``."""
-    return place[5:21], int.from_bytes(place[21:], "big")
-
-
-def use_place(consent: bytes, sequence: int) -> bytes:
-    return b"use__" + consent + sequence.to_bytes(4, "big")
-
-
-def close_place(consent: bytes, sequence: int) -> bytes:
-    return CLOSES + consent + sequence.to_bytes(4, "big")
-
-
-def place_of_close(place: bytes) -> tuple[bytes, int]:
-    """(consent, number of the use) of a ``close_place``."""
-    return place[5:21], int.from_bytes(place[21:], "big")
+_SHOWN = struct.Struct(">37sIH")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +107,14 @@ class Use:
     def planned(self) -> int:
         """Records in all pieces."""
         return sum(self.counts)
+
+
+class ShownRecord(NamedTuple):
+    """A record of a use that may be pledged: at which version it was shown, and in which piece."""
+
+    key: bytes
+    version: int
+    piece: int
 
 
 class CustodyBook:
@@ -260,8 +226,10 @@ class CustodyBook:
 
     # --- uses -------------------------------------------------------------------------------
 
-    def plan(self, use: Use, pieces: Sequence[bytes], signed: Signed) -> None:
-        """Step 1: pieces and signed ``consent.use`` in one commit."""
+    def plan(
+        self, use: Use, pieces: Sequence[bytes], signed: Signed, shown: Sequence[ShownRecord] = ()
+    ) -> None:
+        """Step 1: pieces and signed ``consent.use`` in one commit, and which records in them may be pledged."""
         content = canonical.encode([use.hashes, use.counts, use.salt, use.hpke_key])
         with self._store.write() as connection:
             connection.execute(
@@ -279,7 +247,29 @@ class CustodyBook:
                 "INSERT INTO pieces VALUES (?, ?, ?, ?)",
                 [(use.consent, use.sequence, number, piece) for number, piece in enumerate(pieces)],
             )
+            if shown:
+                packed = b"".join([_SHOWN.pack(*each) for each in shown])
+                connection.execute(
+                    "INSERT INTO use_records VALUES (?, ?, ?)",
+                    (
+                        use.consent,
+                        use.sequence,
+                        self._store.seal(b"use_records", use.consent, use.sequence, packed),
+                    ),
+                )
             self.transactions.store(connection, use_place(use.consent, use.sequence), signed)
+
+    def shown(self, consent: bytes, sequence: int, keys: Collection[bytes]) -> dict[bytes, ShownRecord]:
+        """Those of some record keys that were planned to be shown in a use and may be pledged."""
+        row = self._database.one(
+            "SELECT sealed FROM use_records WHERE consent = ? AND sequence = ?", (consent, sequence)
+        )
+        if row is None:
+            return {}
+        wanted = frozenset(keys)
+        packed = self._store.open(b"use_records", consent, sequence, row[0])
+        found = (ShownRecord(*each) for each in _SHOWN.iter_unpack(packed))
+        return {each.key: each for each in found if each.key in wanted}
 
     def drop_use(self, consent: bytes, sequence: int, transaction: bytes) -> None:
         """A planned use whose transaction (id, 32 bytes) the ledger refused: nothing left, its number is free again.
@@ -290,7 +280,7 @@ class CustodyBook:
             dropped = connection.execute(
                 "DELETE FROM sent WHERE place = ? AND id = ?", (use_place(consent, sequence), transaction)
             ).rowcount
-            for table in ("pieces", "uses") if dropped else ():
+            for table in ("pieces", "use_records", "uses") if dropped else ():
                 connection.execute(
                     f"DELETE FROM {table} WHERE consent = ? AND sequence = ?",  # noqa: S608 — our own names
                     (consent, sequence),
@@ -379,10 +369,14 @@ class CustodyBook:
             ).rowcount
 
     def forget_consents(self, consents: Sequence[bytes]) -> None:
-        """Drops all pieces under some consents, because records in them were erased; they are gone when it
-        returns. A use that is open then can't go on: it is closed with what may have left.
+        """Drops all pieces under some consents, and which records they were of, because records in them were erased;
+        they are gone when it returns. A use that is open then can't go on: it is closed with what may have left.
         """
         with self._store.write() as connection:
-            connection.executemany("DELETE FROM pieces WHERE consent = ?", [(each,) for each in consents])
+            for table in ("pieces", "use_records"):
+                connection.executemany(
+                    f"DELETE FROM {table} WHERE consent = ?",  # noqa: S608 — our own names
+                    [(each,) for each in consents],
+                )
         # Also where nothing was found: an attempt before this one may have got no further.
         self._store.scrub()

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import chain
 from typing import Any
 
 from taxledger.ledger import canonical
@@ -31,20 +31,20 @@ from taxledger.ledger.members import member_of
 from taxledger.ledger.operations import encode_consent
 from taxledger.ledger.parts import part_records, split_evidence
 from taxledger.ledger.query import Query
+from taxledger.ledger.records import Status
 from taxledger.ledger.shapes import fixed_bytes, integer, items
 from taxledger.nodes.background import Background, Locks
-from taxledger.nodes.custodian.custody import CustodyBook, Use
+from taxledger.nodes.custodian.consentgate import ConsentGate
+from taxledger.nodes.custodian.custody import CustodyBook, ShownRecord, Use
 from taxledger.nodes.custodian.dossier import Custodian
 from taxledger.nodes.custodian.openuses import OpenUses
 from taxledger.nodes.hpke import hpke_seal
 from taxledger.nodes.logs import get_logger
 from taxledger.nodes.notes import Notes
-from taxledger.nodes.replica import CertifiedState, Replica
+from taxledger.nodes.replica import CertifiedState
 
 __all__ = ["Discloser", "PredicateAnswerer"]
 
-STATE_AGE_MS_MAX = 120_000
-"""Local: how old the certified state may be by which a piece leaves; an idle network renews it each 30 s."""
 ANSWER_S_MAX = 25.0
 """Local: who waits longer, because writes wait, is told to ask again: what it asked for goes on meanwhile."""
 QUESTIONS_AT_ONCE_MAX = 32
@@ -53,20 +53,14 @@ PredicateAnswerer = Callable[[Artefact, Query], Awaitable[CertifiedState]]
 """Makes sure that the predicates of a consent are attested; the state that holds them."""
 
 
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
 class Discloser:
     """Serves ``disclose`` and ``piece``, and ends what was begun. Lives on the event loop.
 
     Args:
         member: this member's number.
         custodian: opens records; ``book`` keeps consents and uses; ``uses`` ends them.
-        replica, notes: the certified state and its notes.
+        gate: the certified state, and whether a consent is in force by it; ``notes`` of that state.
         background: what is begun goes on there.
-        is_current: whether this node hears of blocks, and has all. Right after a start it has not, and a
-            revocation may be among them.
         predicates: attests what a consent for predicates asks for; None where this is not offered.
     """
 
@@ -77,54 +71,24 @@ class Discloser:
         custodian: Custodian,
         book: CustodyBook,
         uses: OpenUses,
-        replica: Replica,
+        gate: ConsentGate,
         notes: Notes,
         background: Background,
-        is_current: Callable[[], bool],
         predicates: PredicateAnswerer | None = None,
-        now_ms: Callable[[], int] = _now_ms,
     ) -> None:
         self._member = member
         self._custodian = custodian
         self._book = book
         self._uses = uses
-        self._replica = replica
+        self._gate = gate
         self._notes = notes
         self._predicates = predicates
-        self._now_ms = now_ms
         self._background = background
-        self._is_current = is_current
         self._planning = Locks()
         self._questions: Counter[int] = Counter()
         self._log = get_logger("disclosure")
 
-    # --- the state that counts ----------------------------------------------------------------
-
-    def _fresh_state(self) -> CertifiedState:
-        if not self._is_current():
-            raise UnavailableError("this node is catching up: a revocation might be among what it lacks")
-        state = self._replica.certified
-        age_ms = self._now_ms() - (state.cosigned_time_ms or 0)
-        if age_ms < -STATE_AGE_MS_MAX:
-            # By such a clock a state that has long been too old looks fresh, and a consent is in force again.
-            raise UnavailableError(f"the clock here is {-age_ms // 1000} s behind the certified state")
-        if age_ms > STATE_AGE_MS_MAX:
-            raise UnavailableError(
-                f"the certified state here is {age_ms // 1000} s old: a revocation might not have arrived"
-            )
-        return state
-
-    def _check_consent(self, state: CertifiedState, consent: bytes, *, used: bool) -> None:
-        """Raises RefusedError with the rule's name when the consent allows no use, or no more of an open one."""
-        value = consent_of(state.view, consent)
-        if value is None:
-            raise RefusedError("consent_unknown", "no such consent is on the ledger")
-        if value.custodian != self._member:
-            raise RefusedError("consent_custodian_mismatch", "the consent is another custodian's")
-        block_ms = state.header.time_ms if state.header is not None else 0
-        refusal = value.refusal(max(self._now_ms(), block_ms))
-        if refusal is not None and not (used and refusal == "consent_used_up"):
-            raise RefusedError(refusal, "the consent does not allow it now")
+    # --- questions ---------------------------------------------------------------------------
 
     async def _answered(self, member: int, work: Callable[[], Awaitable[bytes]]) -> bytes:
         """What the work gives. Nobody waits without end, and nobody takes all of this node for itself."""
@@ -199,13 +163,13 @@ class Discloser:
             await self._go_on(known)
             return known
         state, sequence = await self._next_use(consent)
-        self._check_consent(state, consent, used=False)
+        self._gate.check_consent(state, consent, used=False)
         return await self._plan(member, artefact, query, request, state, sequence)
 
     async def _go_on(self, use: Use) -> None:
         """A request that comes again: its use, and no other bytes."""
         place = (use.consent, use.sequence)
-        self._check_consent(self._fresh_state(), use.consent, used=True)
+        self._gate.check_consent(self._gate.fresh_state(), use.consent, used=True)
         await self._uses.certify(use)
         if not await asyncio.to_thread(self._book.has_ended, *place):
             self._uses.touch(*place)
@@ -225,7 +189,7 @@ class Discloser:
             except RefusedError as error:
                 self._log.warning("planned use refused", consent=consent.hex(), code=error.code)
             last = await asyncio.to_thread(self._book.last_use, consent)
-        state = self._fresh_state()
+        state = self._gate.fresh_state()
         value = consent_of(state.view, consent)
         sequence = 1 if value is None else value.uses + 1
         if last is not None and last.sequence >= sequence:
@@ -255,7 +219,7 @@ class Discloser:
             self._custodian.executor, self._open, artefact, query, state, note
         )
         use = await asyncio.to_thread(
-            self._make_durable, consent, sequence, request, member, recipient.hpke_key, evidence
+            self._make_durable, artefact, sequence, request, member, recipient.hpke_key, evidence
         )
         await self._uses.certify(use)
         self._log.info("disclosure", member=member, consent=consent.hex(), use=sequence, records=use.planned)
@@ -270,7 +234,13 @@ class Discloser:
         )
 
     def _make_durable(
-        self, consent: bytes, sequence: int, request: bytes, member: int, hpke_key: bytes, evidence: Evidence
+        self,
+        artefact: Artefact,
+        sequence: int,
+        request: bytes,
+        member: int,
+        hpke_key: bytes,
+        evidence: Evidence,
     ) -> Use:
         """Frame and parts sealed to the recipient, committed to by a signed ``consent.use``; all synced."""
         try:
@@ -278,6 +248,7 @@ class Discloser:
         except LimitError as error:
             raise RefusedError("answer_too_large", str(error)) from error
         pieces = [frame, *parts]
+        consent = artefact.id(self._member)
         salt = os.urandom(32)
         use = Use(
             consent=consent,
@@ -300,11 +271,12 @@ class Discloser:
             count=use.planned,
         )
         signed = self._book.transactions.sign(encode_consent(operation))
-        self._book.plan(use, sealed, signed)
+        shown = _pledgeable(evidence, use.counts) if artefact.terms.may_pledge else ()
+        self._book.plan(use, sealed, signed, shown)
         return use
 
     async def _use_proof(self, artefact: Artefact, sequence: int) -> list[Any]:
-        state = self._fresh_state()
+        state = self._gate.fresh_state()
         note = await self._notes.note(state)
         keys = use_keys(artefact, self._member, sequence)
 
@@ -361,7 +333,7 @@ class Discloser:
         await self._uses.certify(asked)
         use = await asyncio.to_thread(self._book.use, consent, sequence) or asked
         try:
-            self._check_consent(self._fresh_state(), consent, used=True)
+            self._gate.check_consent(self._gate.fresh_state(), consent, used=True)
         except RefusedError as error:
             raise RefusedError("disclosure_withheld", f"{error.code}: the rest is withheld") from error
         ended = await asyncio.to_thread(self._book.has_ended, consent, sequence)
@@ -374,3 +346,18 @@ class Discloser:
         if not ended:
             self._uses.touch(consent, sequence)
         return piece, not ended and number == len(use.hashes) - 1
+
+
+def _pledgeable(evidence: Evidence, counts: Sequence[int]) -> list[ShownRecord]:
+    """The valid records with a fingerprint, each with the piece that shows it."""
+    records = (
+        (group.prefix + end, value)
+        for group in evidence.groups
+        for end, (_raw, value) in zip(group.ends, group.values, strict=True)
+    )
+    pieces = chain.from_iterable([piece] * count for piece, count in enumerate(counts))
+    return [
+        ShownRecord(key, value.version, piece)
+        for (key, value), piece in zip(records, pieces, strict=True)
+        if value.fingerprint is not None and value.status == Status.VALID
+    ]
