@@ -15,14 +15,24 @@ from random import Random
 
 from taxledger.ledger.records import uscc_check_character
 
-__all__ = ["Enterprise", "Invoice", "Portfolio", "generate", "months_between"]
+__all__ = [
+    "TRADES",
+    "Enterprise",
+    "Invoice",
+    "InvoiceNumbers",
+    "Portfolio",
+    "Trade",
+    "credit_code",
+    "generate",
+    "months_between",
+]
 
 _REGIONS = ("110108", "310115", "330106", "440305", "510104", "370102")
 _ORGANISATION = "0123456789ABCDEFGHJKLMNPQRTUWXY"
 
 
 @dataclass(frozen=True, slots=True)
-class _Trade:
+class Trade:
     """A line of business: its goods, rates (percent), and how the months of a year differ."""
 
     name: str
@@ -35,8 +45,8 @@ class _Trade:
     """Average net amount of one sales invoice."""
 
 
-_TRADES = (
-    _Trade(
+TRADES = (
+    Trade(
         "食品",
         ("*食品*糕点", "*食品*月饼礼盒"),
         ("*谷物*面粉", "*糖*白砂糖", "*纸制品*包装盒"),
@@ -44,7 +54,7 @@ _TRADES = (
         (140, 60, 80, 85, 90, 90, 85, 120, 180, 90, 85, 95),
         820_000,
     ),
-    _Trade(
+    Trade(
         "空调",
         ("*制冷设备*空调机组", "*修理修配*空调维护"),
         ("*金属制品*铜管", "*电机*压缩机"),
@@ -52,7 +62,7 @@ _TRADES = (
         (50, 40, 70, 110, 170, 200, 190, 140, 80, 50, 45, 55),
         4_300_000,
     ),
-    _Trade(
+    Trade(
         "运输",
         ("*运输服务*国内货物运输", "*物流辅助服务*装卸"),
         ("*石油制品*柴油", "*橡胶制品*轮胎"),
@@ -60,7 +70,7 @@ _TRADES = (
         (80, 50, 95, 100, 105, 110, 100, 100, 110, 105, 125, 120),
         1_150_000,
     ),
-    _Trade(
+    Trade(
         "软件",
         ("*信息技术服务*软件开发", "*信息技术服务*运维"),
         ("*电子计算机*服务器", "*信息系统服务*云服务"),
@@ -78,7 +88,7 @@ class Enterprise:
     subject: str
     """``uscc:`` and a credit code with right check characters."""
     name: str
-    trade: _Trade = field(repr=False)
+    trade: Trade = field(repr=False)
 
     @property
     def code(self) -> str:
@@ -123,13 +133,13 @@ class Portfolio:
         return f"{self.last_month}-{calendar.monthrange(year, month)[1]}"
 
 
-def _credit_code(random: Random) -> str:
+def credit_code(random: Random) -> str:
     """18 characters with both check characters (GB 11714 inside GB 32100)."""
     body = "".join(random.choice(_ORGANISATION) for _ in range(8))
     weighted = zip(body, (3, 7, 9, 10, 5, 8, 4, 2), strict=True)
     last = -sum(int(each, 36) * weight for each, weight in weighted) % 11
     if last == 10:
-        return _credit_code(random)  # an X would be right too, but looks wrong to many systems
+        return credit_code(random)  # an X would be right too, but looks wrong to many systems
     first_17 = f"91{random.choice(_REGIONS)}{body}{last}"
     return first_17 + uscc_check_character(first_17)
 
@@ -144,7 +154,7 @@ def months_between(first: str, last: str) -> list[str]:
     return found
 
 
-class _Numbers:
+class InvoiceNumbers:
     """Invoice numbers: 20 digits without a code, or eight digits of a booklet with a twelve-digit code."""
 
     def __init__(self, random: Random) -> None:
@@ -152,6 +162,7 @@ class _Numbers:
         self._next = random.randrange(10_000, 90_000_000)
 
     def take(self, month: str, *, booklet: bool) -> tuple[str, str]:
+        """(code, number) of the next one; a code only in a booklet."""
         self._next += self._random.randrange(1, 40)
         if booklet:
             return f"0{self._random.choice(_REGIONS)[:4]}{month[2:4]}00105", f"{self._next % 100_000_000:08}"
@@ -161,7 +172,7 @@ class _Numbers:
 def _month_of(
     random: Random,
     enterprise: Enterprise,
-    numbers: _Numbers,
+    numbers: InvoiceNumbers,
     month: str,
     parties: Sequence[str],
     direction: str,
@@ -195,7 +206,7 @@ def _month_of(
     return sorted(found, key=lambda each: each.date)
 
 
-def _red_letter(random: Random, original: Invoice, numbers: _Numbers, *, named: bool) -> Invoice:
+def _red_letter(random: Random, original: Invoice, numbers: InvoiceNumbers, *, named: bool) -> Invoice:
     month = original.date[:7]
     code, number = numbers.take(month, booklet=not named)
     days = calendar.monthrange(int(month[:4]), int(month[5:]))[1]
@@ -212,7 +223,7 @@ def _red_letter(random: Random, original: Invoice, numbers: _Numbers, *, named: 
     )
 
 
-def _with_exceptions(random: Random, invoices: list[Invoice], numbers: _Numbers) -> list[Invoice]:
+def _with_exceptions(random: Random, invoices: list[Invoice], numbers: InvoiceNumbers) -> list[Invoice]:
     """The rows of one enterprise and direction as they would be exported, with what real exports hold."""
     found: list[Invoice] = []
     for invoice in invoices:
@@ -243,17 +254,17 @@ def generate(
     random = Random(seed)  # noqa: S311 — made-up data has to be repeatable, not secret
     chosen = tuple(
         Enterprise(
-            subject=f"uscc:{_credit_code(random)}",
-            name=f"示例{_TRADES[number % len(_TRADES)].name}{number + 1:02}有限公司",
-            trade=_TRADES[number % len(_TRADES)],
+            subject=f"uscc:{credit_code(random)}",
+            name=f"示例{TRADES[number % len(TRADES)].name}{number + 1:02}有限公司",
+            trade=TRADES[number % len(TRADES)],
         )
         for number in range(enterprises)
     )
-    strangers = [_credit_code(random) for _ in range(5 * enterprises)]
+    strangers = [credit_code(random) for _ in range(5 * enterprises)]
     rows: list[Invoice] = []
     for enterprise in chosen:
         for direction in ("sale", "purchase"):
-            numbers = _Numbers(random)
+            numbers = InvoiceNumbers(random)
             parties = random.sample(strangers, 6)
             issued = [
                 invoice

@@ -27,6 +27,7 @@ from taxledger.nodes.cli import (
     disclosures,
     erase,
     evidence,
+    generate,
     ledger,
     member,
     network,
@@ -69,6 +70,7 @@ ledger.register(app)
 member.register(app)
 vault.register(app)
 lend.register(app)
+generate.register(app)
 demo.register(app)
 
 
