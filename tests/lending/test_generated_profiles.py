@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from pathlib import Path
 
 import pytest
 from decisionkit import PRODUCTS, decided, fact, facts_of
@@ -65,3 +66,12 @@ def test_every_rule_of_every_product_is_broken_by_some_profile() -> None:
     }
     assert rules - broken == {("procurement", "not_pledged"), ("engineering", "not_pledged")}
     assert broken <= rules
+
+
+def test_the_document_lists_every_profile() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "sources.md").read_text("utf-8")
+    for each in PROFILES.values():
+        rules = "; ".join(
+            f"{product}: {', '.join(f'`{rule}`' for rule in names)}" for product, names in each.breaks.items()
+        )
+        assert f"| `{each.name}` | {each.title} | {rules or '–'} |" in text

@@ -83,9 +83,11 @@ def codes(rows: Sequence[SourceRow | BadRow]) -> list[str]:
     ("country", "identifier", "subject"),
     [
         ("NO", "974 760 673", "no-org:974760673"),
+        ("NO", "NO974760673MVA", "no-org:974760673"),
         ("RO", "RO13991630", "eu-vat:RO13991630"),
+        ("GR", "EL094019245", "eu-vat:EL094019245"),
         ("FRA", "326 912 557", "ted:FR-326912557"),
-        ("HU", "10773381-2-44", "hu-tax:10773381244"),
+        ("HU", "10773381-2-44", "hu-tax:10773381"),
         ("MEX", "GAB0709244G5", "mx-rfc:GAB0709244G5"),
         ("CN", "91110108MA01A1B2X0", "ted:CN-91110108MA01A1B2X0"),
         ("", "00507062", "ted:00507062"),

@@ -99,9 +99,11 @@ def _is_vat_number(prefix: str, code: str) -> bool:
 def _national(country: str, identifier: str) -> str | None:
     """The subject of an identifier whose register has a scheme of its own."""
     prefix, code = country_code(country), "".join(identifier.split()).upper()
+    letters = "EL" if prefix == "GR" else prefix
+    found = vat_subject(code) if _is_vat_number(letters, code) or _is_vat_number(prefix, code) else None
     scheme = _NATIONAL.get(prefix)
-    if scheme is None:
-        return vat_subject(code) if _is_vat_number(prefix, code) else None
+    if found is not None or scheme is None:
+        return found
     try:
         return parse_subject(f"{scheme}:{identifier}")
     except FormatError:
