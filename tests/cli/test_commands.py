@@ -21,7 +21,16 @@ from taxledger.nodes.cli.main import main
 from taxledger.nodes.generated_files import write_portfolio
 from taxledger.nodes.generator import Portfolio, generate
 
-NODE_PACKAGES = ["plyvel", "fastapi", "starlette", "uvicorn", "aiohttp", "openpyxl", "structlog"]
+NODE_PACKAGES = [
+    "plyvel",
+    "fastapi",
+    "starlette",
+    "uvicorn",
+    "aiohttp",
+    "openpyxl",
+    "structlog",
+    "defusedxml",
+]
 
 
 class Said(NamedTuple):
@@ -215,6 +224,8 @@ sys.exit(main(sys.argv[1:]))
     said = run([sys.executable, "-c", code, "network", "start", str(net)])
     assert said.returncode == 1
     assert said.stderr.startswith("taxledger: this command needs")
+    said = run([sys.executable, "-c", code, "attest", "--home", str(net / "tax"), str(evidence)])
+    assert said.stderr.startswith("taxledger: this command needs defusedxml")
     archive = net / "tax" / "genesis.bin"
     said = run([sys.executable, "-c", code, "audit", str(archive)])
     assert said.stderr == "taxledger: this command needs plyvel: pip install 'taxledger[node]' installs it\n"

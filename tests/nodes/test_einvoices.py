@@ -513,6 +513,25 @@ def test_mutated_files_are_read_or_refused(name: str, tmp_path: Path) -> None:
     print(name, outcomes)
 
 
+FOLDERS = ("cfdi_mx", "en16931", "nav_hu", "ofd_einvoice_cn", "peppol_bis3", "ubl_oasis", "xrechnung")
+
+
+@real
+@pytest.mark.slow
+def test_every_published_file_mutated_is_read_or_refused(tmp_path: Path) -> None:
+    seed = random.SystemRandom().randrange(2**32)
+    print("seed", seed)
+    random_ = random.Random(seed)
+    for path in sorted(each for name in FOLDERS for each in (DATA / name).rglob("*") if each.is_file()):
+        for data in mutations(path.read_bytes(), random_):
+            try:
+                found = rows(write(data, tmp_path))
+            except FormatError:
+                continue
+            for row in found:
+                assert isinstance(row, BadRow) or SCHEMA.check_fields(row.values) is None
+
+
 # --- through the custodian ------------------------------------------------------------------
 
 

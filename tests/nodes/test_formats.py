@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import warnings
 import zipfile
 from dataclasses import replace
 from decimal import Decimal
@@ -14,9 +15,10 @@ from custodykit import row, write_cumcm
 from taxledger.ledger.errors import FormatError, InputError
 from taxledger.nodes.cli.attestplan import make_plan
 from taxledger.nodes.custodian.report import FileOutcome, UploadOutcome, join_outcomes
-from taxledger.nodes.sources import documents, jsonreader
+from taxledger.nodes.sources import documents, jsonreader, zipreader
 from taxledger.nodes.sources.documents import FORMATS, detect, sort_files
 from taxledger.nodes.sources.jsonreader import read_json
+from taxledger.nodes.sources.zipreader import Archive
 
 UNKNOWN = {
     "other.xml": (
@@ -123,6 +125,47 @@ def test_outcomes_join_in_the_order_of_the_files() -> None:
     )
     assert joined.files[1].error == "no"
     assert not joined.complete
+
+
+def archive(path: Path, members: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as made:
+        for name, data in members.items():
+            made.writestr(name, data)
+    return path
+
+
+def test_archives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = archive(tmp_path / "a", {"small": b"x", "bomb": bytes(50_000_000)})
+    with Archive(path) as opened:
+        assert opened.read("small", 1) == b"x"
+        with pytest.raises(FormatError, match="at most 1,000 bytes of 'bomb'"):
+            opened.read("bomb", 1_000)
+        with pytest.raises(FormatError, match="'other' once, got 0"):
+            opened.read("other", 1)
+    # The size that the archive states is not believed: here it says one byte.
+    stated = path.read_bytes().replace((50_000_000).to_bytes(4, "little"), (1).to_bytes(4, "little"))
+    (tmp_path / "lies").write_bytes(stated)
+    with Archive(tmp_path / "lies") as opened, pytest.raises(FormatError, match="'bomb'"):
+        opened.read("bomb", 1_000)
+    encrypted = bytearray(archive(tmp_path / "b", {"x": b"y"}).read_bytes())
+    for mark, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        encrypted[encrypted.index(mark) + at] |= 1
+    (tmp_path / "encrypted").write_bytes(encrypted)
+    with Archive(tmp_path / "encrypted") as opened, pytest.raises(FormatError, match="encrypted"):
+        opened.read("x", 10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with zipfile.ZipFile(tmp_path / "twice", "w") as made:
+            made.writestr("x", b"1")
+            made.writestr("x", b"2")
+    with Archive(tmp_path / "twice") as opened, pytest.raises(FormatError, match="'x' once, got 2"):
+        opened.read("x", 10)
+    monkeypatch.setattr(zipreader, "MEMBERS_MAX", 1)
+    with pytest.raises(FormatError, match="at most 1 members"):
+        Archive(tmp_path / "a")
+    monkeypatch.setattr(zipreader, "ZIP_BYTES_MAX", 10)
+    with pytest.raises(FormatError, match="at most 10 bytes"):
+        Archive(tmp_path / "a")
 
 
 JSON = {

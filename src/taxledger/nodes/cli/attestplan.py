@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from taxledger.ledger.errors import InputError
+from taxledger.nodes.cli.output import missing_package
 
 if TYPE_CHECKING:
     from taxledger.nodes.sources.rows import Source
@@ -64,11 +65,16 @@ def make_plan(
 
     Raises:
         InputError: the options contradict each other or the files, or a folder holds no file.
+        UnavailableError: a package that sources need is not installed.
     """
     from taxledger.ledger.records import parse_subject
     from taxledger.ledger.schemas import kind_name, parse_kind
-    from taxledger.nodes.sources.documents import FORMATS, DocumentSource, sort_files
-    from taxledger.nodes.sources.formats import SourceOptions
+
+    try:
+        from taxledger.nodes.sources.documents import FORMATS, DocumentSource, sort_files
+        from taxledger.nodes.sources.formats import SourceOptions
+    except ModuleNotFoundError as error:
+        raise missing_package(error.name) from error
 
     if source not in ("auto", "csv", *FORMATS):
         raise InputError(f"expected --source auto, csv or one of {', '.join(FORMATS)}; got {source!r:.40}")
