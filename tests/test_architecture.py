@@ -1,7 +1,7 @@
 """The layers: who may import what. Read from the source, nothing is imported.
 
 ledger   →  standard library (no clock, sockets, randomness), each third-party library in one file
-nodes    →  ledger, api.reader, api.custody, api.pledging (Protocols)     api → ledger     api/client: needs no FastAPI
+nodes    →  ledger, api.reader, api.custody, api.pledging (Protocols)   api → ledger   api/client: needs no FastAPI
 lending  →  ledger, api.client
 nodes/cli, and the entry point of the node process, are composition roots: they alone import everything
 """
