@@ -46,15 +46,15 @@ build: $(READY) ## Wheel and source distribution in dist/
 
 lock: ## Renew requirements.lock from pyproject.toml (newest versions that fit)
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
-	build/lock/bin/python -m pip install --quiet '.[node,lending,hsm]' --group dev
+	build/lock/bin/python -m pip install --quiet '.[node,lending,lending-postgres,hsm]' --group dev
 	{ echo "# Exact versions for development and CI: make lock. No addresses: pip's own settings say where from."; \
 	  build/lock/bin/python -m pip freeze --exclude taxledger; } > requirements.lock
 	rm -rf build/lock
 
-SYSTEM_PACKAGES := python3-venv python3-dev g++ libleveldb-dev softhsm2 chromium
+SYSTEM_PACKAGES := python3-venv python3-dev g++ libleveldb-dev softhsm2 chromium postgresql
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 
-system-deps: ## Debian packages for tests (SoftHSM, Chromium), and for plyvel where no ready-made wheel fits
+system-deps: ## Debian packages for tests (SoftHSM, Chromium, PostgreSQL), and for plyvel where no ready-made wheel fits
 	$(SUDO) apt-get update
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $(SYSTEM_PACKAGES)
 

@@ -1,7 +1,7 @@
 """The layers: who may import what. Read from the source, nothing is imported.
 
 ledger   →  standard library (no clock, sockets, randomness), each third-party library in one file
-nodes    →  ledger, api.reader, api.custody, api.pledging (Protocols)   api → ledger   api/client: needs no FastAPI
+nodes    →  ledger, api.reader, api.custody, api.pledging (Protocols)     api → ledger     api/client: needs no FastAPI
 lending  →  ledger, api.client
 nodes/cli, and the entry point of the node process, are composition roots: they alone import everything
 """
@@ -56,6 +56,13 @@ ONE_FILE = {
     "fontTools": "taxledger.lending.report.fonts",
 }
 """Libraries that one file alone may import (``cryptography``: one file of the core)."""
+
+LOAN_DATABASE = ("database", "schema", "store", "migrations.env", "migrations.versions")
+ONE_PART = {
+    "sqlalchemy": tuple(f"taxledger.lending.loans.{each}" for each in LOAN_DATABASE),
+    "alembic": tuple(f"taxledger.lending.loans.{each}" for each in LOAN_DATABASE),
+}
+"""Libraries of one part: its modules alone may import them. psycopg is nowhere imported: SQLAlchemy finds it."""
 
 CORE_LIBRARIES = {"msgpack", "plyvel", "cryptography"}
 CLIENT_LIBRARIES = {"httpx", "tenacity", "msgpack", "cryptography"}
@@ -125,6 +132,8 @@ def violations() -> Iterator[str]:
                 continue
             if ONE_FILE.get(top, name) != name:
                 yield f"{where}: only {ONE_FILE[top]} may"
+            if not name.startswith(ONE_PART.get(top, ("",))):
+                yield f"{where}: only the database of loans may"
             if prefix == "taxledger.ledger" and top not in CORE_LIBRARIES:
                 yield f"{where}: the core may import {', '.join(sorted(CORE_LIBRARIES))}"
             if prefix == "taxledger.ledger" and top == "cryptography" and name != "taxledger.ledger.crypto":

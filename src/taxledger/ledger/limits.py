@@ -89,6 +89,14 @@ checkpoint_bytes_max = 16_384
 policy_bytes_max = 65_536
 answer_age_ms_default = 10 * 60 * 1_000
 
+# --- loans --------------------------------------------------------------------------------
+loan_offer_bytes_max = 4_096
+loan_contract_bytes_max = 16_384
+"""Of an acceptance, a draw order, and a contract, which holds offer and acceptance."""
+loan_term_months_max = 360
+loan_files_bytes_max = 256 * 1024 * 1024
+"""Of all that is kept beside the events of one step."""
+
 # --- local (one node's own choice, not protocol) --------------------------------------------
 heartbeat_ms_default = 30_000
 peer_timeout_ms = 10_000

@@ -1,0 +1,263 @@
+"""A loan from application to its end, on one database: the ways it can take, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+from loankit import BUSY, REASON, Bench, application, artefact
+
+from taxledger.ledger.crypto import Signer
+from taxledger.ledger.errors import RefusedError, UnavailableError, VerificationError
+from taxledger.lending.loans.loan import Loan, State
+from taxledger.lending.loans.store import LoanStore, open_store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[LoanStore]:
+    opened = open_store(f"sqlite:///{tmp_path}/loans.sqlite")
+    yield opened
+    opened.close()
+
+
+def refusal(error: pytest.ExceptionInfo[RefusedError]) -> str:
+    return error.value.code
+
+
+def test_the_whole_life(store: LoanStore, tmp_path: Path) -> None:
+    bench = Bench(store, tmp_path)
+    engine = bench.engine
+    seen: list[State] = []
+    engine.apply(application())
+    engine.consent("L1", artefact())
+    loan = engine.advance("L1", on_step=lambda loan: seen.append(loan.state))
+    assert seen == ["consented", "consented", "evidence", "decided", "offered"]
+    engine.accept("L1", bench.acceptance(loan, 6_000_000))
+    loan = engine.advance("L1")
+    assert (loan.state, loan.principal, loan.room) == (State.PAID_OUT, 6_000_000, 4_000_000)
+    assert loan.matures == date(2024, 9, 1)
+    bench.clock.day = date(2024, 3, 11)
+    engine.draw("L1", bench.order(loan, 3_000_000))
+    loan = engine.advance("L1")
+    assert (loan.principal, loan.room, len(bench.payments())) == (9_000_000, 1_000_000, 2)
+    bench.clock.day = date(2024, 3, 31)
+    # 60,000.00 × 4.5 % × 10 days ÷ 360 = 75.00; then 90,000.00 × 20 days = 225.00
+    loan = engine.repay("L1", reference="R1", amount=3_030_000, value_date=date(2024, 3, 31))
+    assert (loan.repayments[0].split.interest, loan.principal) == (30_000, 6_000_000)
+    loan = engine.repay("L1", reference="R2", amount=6_000_000, value_date=date(2024, 3, 31))
+    assert engine.advance("L1").state is State.PAID_OUT  # the line stays open
+    engine.close("L1")
+    loan = engine.advance("L1")
+    assert (loan.state, loan.principal) == (State.CLOSED, 0)
+    assert len(bench.effects("pledges")) == len(bench.effects("released")) == 1
+    assert bench.world.calls == ["forward", "collect", "place", "pay", "pay", "release"]
+    assert engine.load("L1") == loan
+
+
+def test_a_term_loan_closes_by_itself(store: LoanStore, tmp_path: Path) -> None:
+    bench = Bench(store, tmp_path, revolving=False, security=())
+    loan = bench.paid_out()
+    with pytest.raises(RefusedError) as refused:
+        bench.engine.draw("L1", bench.order(loan, 1))
+    assert refusal(refused) == "line_closed"
+    bench.clock.day += timedelta(days=1)
+    assert loan.balance is not None
+    bench.engine.repay(
+        "L1", reference="all", amount=loan.balance.at(bench.clock.day).payoff, value_date=bench.clock.day
+    )
+    assert bench.engine.advance("L1").state is State.CLOSED
+    assert bench.world.calls == ["forward", "collect", "pay"]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "state"),
+    [("refuse", State.REFUSED), ("refer", State.REFERRED), ("incomplete", State.INCOMPLETE)],
+)
+def test_ends_of_a_decision(store: LoanStore, tmp_path: Path, outcome: str, state: State) -> None:
+    bench = Bench(store, tmp_path, outcome=outcome, reasons=(REASON,), rate_ppm=None, limit=0)
+    loan = bench.offered()
+    assert (loan.state, loan.reasons, loan.active) == (state, (REASON,), False)
+
+
+def test_incomplete_is_tried_again(store: LoanStore, tmp_path: Path) -> None:
+    bench = Bench(store, tmp_path)
+    complete, bench.world.came = bench.world.came, replace(bench.world.came, reasons=(REASON,))
+    assert bench.offered().state is State.INCOMPLETE
+    bench.engine.retry("L1")
+    assert bench.engine.advance("L1").state is State.INCOMPLETE
+    bench.world.came = complete
+    bench.engine.consent("L1", artefact(nonce=bytes(32)))  # or a new consent
+    loan = bench.engine.advance("L1")
+    assert (loan.state, loan.attempt, loan.reasons) == (State.OFFERED, 3, ())
+    assert len(bench.effects("evidence")) == 3
+    assert len(bench.effects("consents")) == 2
+
+
+def test_an_offer_expires(store: LoanStore, tmp_path: Path) -> None:
+    bench = Bench(store, tmp_path)
+    loan = bench.offered()
+    acceptance = bench.acceptance(loan)
+    bench.clock.day += timedelta(days=7)
+    with pytest.raises(RefusedError) as refused:
+        bench.engine.accept("L1", acceptance)
+    assert refusal(refused) == "offer_expired"
+    assert bench.engine.load("L1").state is State.EXPIRED
+    bench.offered("L2")
+    bench.clock.day += timedelta(days=7)
+    assert bench.engine.advance("L2").state is State.EXPIRED
+
+
+def test_without_the_pledge_nothing_is_paid(store: LoanStore, tmp_path: Path) -> None:
+    bench = Bench(store, tmp_path)
+    bench.world.fail["place"] = RefusedError("already_pledged", "the award is pledged in full")
+    loan = bench.paid_out()
+    assert (loan.state, loan.reasons[0].code) == (State.FAILED, "already_pledged")
+    assert not bench.payments()
+    assert "pay" not in bench.world.calls
+
+
+def test_a_refused_first_payment_releases_the_pledge(store: LoanStore, tmp_path: Path) -> None:
+    bench = Bench(store, tmp_path)
+    bench.world.fail["pay"] = RefusedError("account_unknown", "no such account")
+    loan = bench.paid_out()
+    assert (loan.state, loan.reasons[0].code) == (State.FAILED, "account_unknown")
+    assert len(bench.effects("released")) == 1
+
+
+def test_a_refused_draw_leaves_the_line(store: LoanStore, tmp_path: Path) -> None:
+    bench = Bench(store, tmp_path)
+    loan = bench.paid_out()
+    bench.world.fail["pay"] = RefusedError("account_closed", "closed")
+    bench.engine.draw("L1", bench.order(loan, 1_000_000))
+    loan = bench.engine.advance("L1")
+    assert (loan.state, loan.principal, loan.reasons[0].code) == (State.PAID_OUT, 6_000_000, "account_closed")
+    bench.engine.draw("L1", bench.order(loan, 1_000_000))
+    loan = bench.engine.advance("L1")
+    assert ([each.number for each in loan.draws], loan.principal) == ([1, 2, 3], 7_000_000)
+
+
+@pytest.mark.parametrize("what", ["forward", "collect", "place", "pay"])
+@pytest.mark.parametrize("when", ["fail", "lose"])
+def test_trouble_outside_is_waited_for(store: LoanStore, tmp_path: Path, what: str, when: str) -> None:
+    bench = Bench(store, tmp_path)
+    getattr(bench.world, when)[what] = BUSY
+    with pytest.raises(UnavailableError):
+        bench.paid_out()
+    loan = bench.engine.advance("L1")
+    if loan.state is State.OFFERED:
+        bench.engine.accept("L1", bench.acceptance(loan))
+        loan = bench.engine.advance("L1")
+    assert loan.state is State.PAID_OUT
+    assert [len(bench.effects(each)) for each in ("consents", "evidence", "pledges")] == [1, 1, 1]
+    assert len(bench.payments()) == 1
+
+
+def test_asking_again_does_nothing_twice(store: LoanStore, tmp_path: Path) -> None:
+    bench = Bench(store, tmp_path)
+    engine = bench.engine
+    assert engine.apply(application()) == engine.apply(application())
+    with pytest.raises(RefusedError) as refused:
+        engine.apply(application(product="other"))
+    assert refusal(refused) == "application_conflict"
+    assert engine.consent("L1", artefact()) == engine.consent("L1", artefact())
+    loan = engine.advance("L1")
+    assert engine.advance("L1") == loan
+    signed = bench.acceptance(loan)
+    assert engine.accept("L1", signed) == engine.accept("L1", signed)
+    loan = engine.advance("L1")
+    order = bench.order(loan, 1_000)
+    assert engine.draw("L1", order) == engine.draw("L1", order)
+    loan = engine.advance("L1")
+    assert engine.draw("L1", order) == loan
+    once = engine.repay("L1", reference="R1", amount=500, value_date=bench.clock.day)
+    assert engine.repay("L1", reference="R1", amount=500, value_date=bench.clock.day) == once
+    with pytest.raises(RefusedError) as refused:
+        engine.repay("L1", reference="R1", amount=501, value_date=bench.clock.day)
+    assert refusal(refused) == "repayment_conflict"
+    bench.paid_out("L2")
+    with pytest.raises(RefusedError) as refused:
+        engine.repay("L2", reference="R1", amount=500, value_date=bench.clock.day)
+    assert refusal(refused) == "repayment_conflict"
+
+
+def test_refused_consents(store: LoanStore, tmp_path: Path) -> None:
+    bench = Bench(store, tmp_path)
+    bench.engine.apply(application(security=(bytes([1]) + bytes(36),)))
+    other = {"subject": "uscc:911100001000000000"[:18]}
+    for code, changes in (
+        ("consent_recipient_mismatch", {"recipient": 3}),
+        ("consent_not_in_force", {"not_after": 1_700_000_000_001}),
+        ("consent_without_pledge", {"may_pledge": False}),
+    ):
+        from consentkit import make_artefact
+
+        raw = make_artefact(**{"recipient": 2, "may_pledge": True, **changes}).raw
+        with pytest.raises(RefusedError) as refused:
+            bench.engine.consent("L1", raw)
+        assert refusal(refused) == code, other
+    assert bench.engine.load("L1").sequence == 1
+
+
+def test_refused_acceptances(store: LoanStore, tmp_path: Path) -> None:
+    bench = Bench(store, tmp_path)
+    loan = bench.offered()
+
+    def accept(**changes: object) -> Loan:
+        return bench.engine.accept("L1", bench.acceptance(loan, **changes))  # type: ignore[arg-type]
+
+    for code, changes in (
+        ("amount_outside_offer", {"amount": 10_000_001}),
+        ("term_outside_offer", {"months": 13}),
+    ):
+        with pytest.raises(RefusedError) as refused:
+            accept(**changes)
+        assert refusal(refused) == code
+    for code, wrong in (
+        ("acceptance_key_mismatch", {"signer": Signer(bytes(31) + b"1")}),
+        ("acceptance_offer_mismatch", {"offer": b"another"}),
+    ):
+        with pytest.raises(VerificationError) as unverified:
+            accept(**wrong)
+        assert unverified.value.code == code
+    assert bench.engine.load("L1") == loan
+    accept()
+    with pytest.raises(RefusedError) as refused:
+        accept(amount=1)
+    assert refusal(refused) == "loan_state"
+
+
+def test_refused_draws_and_repayments(store: LoanStore, tmp_path: Path) -> None:
+    bench = Bench(store, tmp_path)
+    loan = bench.paid_out()
+    today = bench.clock.day
+
+    def code(call: object) -> str:
+        with pytest.raises((RefusedError, VerificationError)) as refused:
+            call()  # type: ignore[operator]
+        return str(refused.value.code)
+
+    engine = bench.engine
+    assert code(lambda: engine.draw("L1", bench.order(loan, 4_000_001))) == "line_exceeded"
+    assert code(lambda: engine.draw("L1", bench.order(loan, 1, number=3))) == "draw_number"
+    assert code(lambda: engine.draw("L1", bench.order(loan, 1, lives_ms=0))) == "draw_expired"
+    assert (
+        code(lambda: engine.draw("L1", bench.order(loan, 1, contract=bytes(32)))) == "draw_contract_mismatch"
+    )
+    stranger = Signer(bytes(31) + b"1")
+    assert code(lambda: engine.draw("L1", bench.order(loan, 1, signer=stranger))) == "draw_key_mismatch"
+
+    def repay(amount: int, day: date) -> Loan:
+        return engine.repay("L1", reference="R", amount=amount, value_date=day)
+
+    assert code(lambda: repay(6_000_001, today)) == "overpayment"
+    assert code(lambda: repay(1, today + timedelta(days=1))) == "value_date_future"
+    assert code(lambda: repay(1, today - timedelta(days=1))) == "value_date_order"
+    bench.clock.day = date(2024, 9, 1)
+    assert code(lambda: engine.draw("L1", bench.order(loan, 1))) == "line_matured"
+    assert engine.load("L1") == loan
+    engine.close("L1")
+    bench.clock.day = date(2024, 3, 2)
+    assert code(lambda: engine.draw("L1", bench.order(loan, 1))) == "line_closed"
