@@ -132,7 +132,7 @@ def watch_pieces(home: Path) -> None:
     async def watched(self: Discloser, member: int, message: Any) -> bytes:
         piece = await on_piece(self, member, message)
         consent, sequence, number = message[2:]
-        certified = use_of(self._replica.certified.view, consent, sequence) is not None
+        certified = use_of(self._gate._replica.certified.view, consent, sequence) is not None
         line = {"consent": consent.hex(), "use": sequence, "piece": number, "certified": certified}
         os.write(journal, json.dumps({**line, "bytes": len(piece)}).encode() + b"\n")
         return piece

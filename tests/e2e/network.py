@@ -72,11 +72,17 @@ class RealNetwork:
         members: tuple[str, ...] = MEMBERS,
         observers: tuple[str, ...] = (),
         sequencer: int = 1,
+        issues: dict[str, list[int]] | None = None,
     ) -> None:
         self.directory = directory
         self.names = members + observers
         make_network(
-            directory, members=list(members), observers=list(observers), engine="embedded", network="e2e"
+            directory,
+            members=list(members),
+            observers=list(observers),
+            issues=issues,
+            engine="embedded",
+            network="e2e",
         )
         for path in directory.glob("*/node.toml"):
             path.write_text(path.read_text().replace("sequencer = 1\n", f"sequencer = {sequencer}\n"))
