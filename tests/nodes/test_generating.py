@@ -17,6 +17,7 @@ from taxledger.nodes.generating import (
     PROFILES,
     GeneratedEnterprise,
     generate_enterprise,
+    generate_twins,
     write_enterprises,
 )
 from taxledger.nodes.sources.mapping import load_mapping
@@ -128,6 +129,42 @@ def test_traps_of_real_files(good: GeneratedEnterprise) -> None:
     assert len({row.fields["meter"] for row in good.records("utility_usage")}) > 1
 
 
+def test_twins_file_the_same_sales_under_two_names() -> None:
+    one, two = generate_twins(4, shared=25)
+    assert one == generate_enterprise(4)
+    assert one.subject != two.subject
+
+    def sales(made: GeneratedEnterprise) -> set[tuple[object, ...]]:
+        names = ("code", "number", "date", "net", "tax", "gross")
+        return {
+            tuple(row.fields.get(name) for name in names)
+            for row in made.records("vat_invoice")
+            if row.fields["direction"] == "sale"
+        }
+
+    assert len(sales(one) & sales(two)) == 25
+    # The twin looks sound by itself: its filings hold what it took.
+    filed = [row.fields for row in two.records("tax_filing") if row.fields["tax"] == "vat"]
+    last = str(filed[-1]["period"])
+    net = sum(
+        amount(row.fields, "net")
+        for row in two.records("vat_invoice")
+        if row.status == 1 and row.fields["direction"] == "sale" and str(row.fields["date"])[:7] == last
+    )
+    assert amount(filed[-1], "sales") == net
+
+
+def test_numbers_of_different_enterprises_never_meet() -> None:
+    seen: set[tuple[object, object]] = set()
+    for seed in range(100_000, 100_040):
+        own = {
+            (row.fields.get("code"), row.fields["number"])
+            for row in generate_enterprise(seed).rows["vat_invoice"]
+        }
+        assert not own & seen
+        seen |= own
+
+
 def read_back(folder: Path, made: list[GeneratedEnterprise]) -> dict[str, list[SourceRow | BadRow]]:
     files = write_enterprises(made, folder)
     return {each.kind: list(TableSource(load_mapping(each.mapping)).rows(each.path)) for each in files}
@@ -190,6 +227,8 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert [each["profile"] for each in shown["enterprises"]] == ["gap", "gap"]
     assert len({each["subject"] for each in shown["enterprises"]}) == 2
     assert all(Path(each["file"]).is_file() and Path(each["mapping"]).is_file() for each in shown["files"])
+    assert main([*asked, "--twins", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["enterprises"]) == 4
     assert main(asked) == 0
     assert "taxledger attest --home HOME --source csv --mapping" in capsys.readouterr().out
     assert main(["generate", "--profiles"]) == 0

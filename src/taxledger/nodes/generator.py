@@ -157,9 +157,10 @@ def months_between(first: str, last: str) -> list[str]:
 class InvoiceNumbers:
     """Invoice numbers: 20 digits without a code, or eight digits of a booklet with a twelve-digit code."""
 
-    def __init__(self, random: Random) -> None:
+    def __init__(self, random: Random, start: int | None = None) -> None:
+        """``start``: where they begin, so that those of another enterprise lie elsewhere; None: anywhere."""
         self._random = random
-        self._next = random.randrange(10_000, 90_000_000)
+        self._next = random.randrange(10_000, 90_000_000) if start is None else start
 
     def take(self, month: str, *, booklet: bool) -> tuple[str, str]:
         """(code, number) of the next one; a code only in a booklet."""

@@ -21,7 +21,7 @@ def generate(
         typer.Option("--dir", metavar="DIR", help="Where to write the files.", show_default=False),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same files.")] = 1,
-    enterprises: Annotated[int, typer.Option("--enterprises", min=1, max=5_000, help="How many.")] = 10,
+    enterprises: Annotated[int, typer.Option("--enterprises", min=1, max=2_000, help="How many.")] = 10,
     profile: Annotated[
         list[str] | None,
         typer.Option("--profile", metavar="P", help="What they are like, in turn; left out: every profile."),
@@ -33,6 +33,9 @@ def generate(
     traps: Annotated[
         bool, typer.Option("--traps", help="Also rows that can't be records, as real files hold.")
     ] = False,
+    twins: Annotated[
+        bool, typer.Option("--twins", help="And two more, of which one files sales of the other as its own.")
+    ] = False,
     profiles: Annotated[bool, typer.Option("--profiles", help="List the profiles and stop.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -41,7 +44,12 @@ def generate(
     Example: taxledger generate --dir made-up --seed 7 --enterprises 3 --profile good --profile edge_gap
     """
     from taxledger.ledger.errors import InputError
-    from taxledger.nodes.generating import PROFILES, generate_enterprise, write_enterprises
+    from taxledger.nodes.generating import (
+        PROFILES,
+        generate_enterprise,
+        generate_twins,
+        write_enterprises,
+    )
 
     if profiles:
         _list_profiles(as_json=as_json)
@@ -53,6 +61,8 @@ def generate(
         generate_enterprise(seed * _SEEDS + at, names[at % len(names)], first_month, last_month, traps=traps)
         for at in range(enterprises)
     ]
+    if twins:
+        made += generate_twins(seed * _SEEDS + _SEEDS - 1, first_month, last_month)
     directory.mkdir(parents=True, exist_ok=True)
     files = write_enterprises(made, directory)
     who = [

@@ -6,7 +6,7 @@ profile breaks exactly what it says. ``write_enterprises`` writes files that ``t
 
 from __future__ import annotations
 
-from taxledger.nodes.generating.enterprise import GeneratedEnterprise, generate_enterprise
+from taxledger.nodes.generating.enterprise import GeneratedEnterprise, generate_enterprise, generate_twins
 from taxledger.nodes.generating.files import write_enterprises
 from taxledger.nodes.generating.profiles import PROFILES, Profile
 from taxledger.nodes.generating.setting import GeneratedRow
@@ -17,5 +17,6 @@ __all__ = [
     "GeneratedRow",
     "Profile",
     "generate_enterprise",
+    "generate_twins",
     "write_enterprises",
 ]

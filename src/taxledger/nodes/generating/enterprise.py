@@ -1,8 +1,8 @@
-"""One made-up enterprise of a profile, with every kind of record."""
+"""One made-up enterprise of a profile, with every kind of record; and two that file the same sales."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from random import Random
 
@@ -22,9 +22,12 @@ from taxledger.nodes.generating.taxes import (
 )
 from taxledger.nodes.generator import TRADES, credit_code, months_between
 
-__all__ = ["GeneratedEnterprise", "generate_enterprise"]
+__all__ = ["GeneratedEnterprise", "generate_enterprise", "generate_twins"]
 
 _MONTHS_MIN, _MONTHS_MAX = 6, 240
+_TWIN = 10**12 + 1_249
+"""Added to a seed: the twin's."""
+_VALID = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +88,54 @@ def generate_enterprise(
     Raises:
         InputError: no such profile, or other months.
     """
+    setting = _setting_of(seed, profile, first_month, last_month)
+    return _make(setting, make_invoices(setting), traps=traps)
+
+
+def generate_twins(
+    seed: int,
+    first_month: str = "2023-07",
+    last_month: str = "2025-12",
+    *,
+    shared: int = 25,
+) -> tuple[GeneratedEnterprise, GeneratedEnterprise]:
+    """Two good enterprises, the second of which files sales of the first as its own, under another buyer.
+
+    Number, date and amounts are the same: what only a fingerprint without the parties finds. Each one alone is
+    consistent, its filings too.
+
+    Args:
+        seed: any integer.
+        first_month, last_month: as of ``generate_enterprise``.
+        shared: how many of the first one's newest sales.
+
+    Raises:
+        InputError: other months.
+    """
+    one = generate_enterprise(seed, "good", first_month, last_month)
+    setting = _setting_of(seed + _TWIN, "good", first_month, last_month)
+    taken = {each.fields.get("original") for each in one.rows["vat_invoice"]}
+    sales = [each for each in one.records("vat_invoice") if _is_lasting_sale(each, taken)]
+    buyer = setting.subject.removeprefix("uscc:")[::-1]
+    copies = [
+        replace(each, subject=setting.subject, fields={**each.fields, "counterparty": buyer}, cells={})
+        for each in sorted(sales, key=lambda each: str(each.fields["date"]))[-shared:]
+    ]
+    return one, _make(setting, [*make_invoices(setting), *copies], traps=False)
+
+
+def _is_lasting_sale(row: GeneratedRow, reversed_: Container[object]) -> bool:
+    net = row.fields["net"]
+    assert type(net) is int
+    return (
+        row.fields["direction"] == "sale"
+        and row.status == _VALID
+        and net > 0
+        and row.fields["number"] not in reversed_
+    )
+
+
+def _setting_of(seed: int, profile: str, first_month: str, last_month: str) -> Setting:
     chosen = PROFILES.get(profile)
     if chosen is None:
         raise InputError(f"expected a profile of {', '.join(PROFILES)}; got {profile!r:.40}")
@@ -93,13 +144,16 @@ def generate_enterprise(
     months = months_between(first_month, last_month)
     if not _MONTHS_MIN <= len(months) <= _MONTHS_MAX:
         raise InputError(f"expected {_MONTHS_MIN} to {_MONTHS_MAX} months, got {len(months)}")
-    setting = _setting(seed, chosen, months[-(chosen.history_months or len(months)) :])
+    return _setting(seed, chosen, months[-(chosen.history_months or len(months)) :])
+
+
+def _make(setting: Setting, invoices: list[GeneratedRow], *, traps: bool) -> GeneratedEnterprise:
     return GeneratedEnterprise(
         subject=setting.subject,
         name=setting.name,
-        profile=chosen,
+        profile=setting.profile,
         through=setting.through,
-        rows={name: tuple(rows) for name, rows in _rows(setting, traps=traps).items()},
+        rows={name: tuple(rows) for name, rows in _rows(setting, invoices, traps=traps).items()},
     )
 
 
@@ -118,8 +172,7 @@ def _setting(seed: int, profile: Profile, months: list[str]) -> Setting:
     )
 
 
-def _rows(setting: Setting, *, traps: bool) -> dict[str, list[GeneratedRow]]:
-    invoices = make_invoices(setting)
+def _rows(setting: Setting, invoices: list[GeneratedRow], *, traps: bool) -> dict[str, list[GeneratedRow]]:
     found = {
         "vat_invoice": invoices,
         "tax_filing": make_filings(setting, invoices),

@@ -21,6 +21,8 @@ _CUSTOMERS, _SUPPLIERS = 14, 8
 _VOIDED = 2
 _OLD_RATE = 17
 _KIND = "vat_invoice"
+_BLOCKS, _BLOCK = 2_500, 40_000
+"""Numbers of eight digits are enough for so many enterprises: those of neighbouring seeds never meet."""
 
 
 def make_invoices(setting: Setting) -> list[GeneratedRow]:
@@ -28,9 +30,13 @@ def make_invoices(setting: Setting) -> list[GeneratedRow]:
     return [*_sales(setting), *_purchases(setting)]
 
 
+def _numbers(setting: Setting, random: Random, offset: int = 0) -> InvoiceNumbers:
+    return InvoiceNumbers(random, setting.seed % _BLOCKS * _BLOCK + offset)
+
+
 def _sales(setting: Setting) -> list[GeneratedRow]:
     random = setting.random("sales")
-    numbers, customers = InvoiceNumbers(random), [credit_code(random) for _ in range(_CUSTOMERS)]
+    numbers, customers = _numbers(setting, random), [credit_code(random) for _ in range(_CUSTOMERS)]
     issued: list[GeneratedRow] = []
     for month in setting.months:
         # Drawn for silent months too: then the other months are those of the good enterprise.
@@ -92,7 +98,10 @@ def _invoice(
 
 def _purchases(setting: Setting) -> list[GeneratedRow]:
     random = setting.random("purchases")
-    numbers, suppliers = InvoiceNumbers(random), [credit_code(random) for _ in range(_SUPPLIERS)]
+    numbers, suppliers = (
+        _numbers(setting, random, _BLOCK // 2),
+        [credit_code(random) for _ in range(_SUPPLIERS)],
+    )
     rows = []
     for month in setting.months:
         count = random.randrange(5, 9)
