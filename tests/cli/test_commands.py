@@ -191,6 +191,31 @@ def test_files_of_any_format_are_told_from_their_content(net: Path, shell: Shell
     assert {total["direction"] for each in side["files"] for total in each["totals"]} == {"purchase"}
 
 
+AWARD = """{"uri": "x", "publishedDate": "2024-01-01T00:00:00Z", "publisher": {"name": "P"}, "version": "1.1",
+"releases": [{"ocid": "ocds-213czf-1", "id": "1", "date": "2024-01-05T00:00:00Z", "tag": ["award"], "language": "en",
+"buyer": {"id": "B1", "name": "City"}, "parties": [{"id": "S1", "name": "Supplier Ltd", "roles": ["supplier"],
+"identifier": {"scheme": "GB-COH", "id": "01234567"}}], "awards": [{"id": "A1", "title": "Works", "status": "active",
+"date": "2024-01-04T00:00:00Z", "value": {"amount": 1000.50, "currency": "GBP"},
+"suppliers": [{"id": "S1", "name": "Supplier Ltd"}]}]}]}"""
+
+
+def test_files_of_several_kinds_are_one_command(net: Path, shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "award").write_text(AWARD, "utf-8")
+    (tmp_path / "invoice").write_text(ubl(number="R-7"), "utf-8")
+    files = ["attest", "--home", net / "tax", tmp_path]
+    mixed = shell(*files, "--through", "2024-03-31")
+    assert mixed.status == 2
+    assert "--through is said of one kind" in mixed.err
+    said = shell.ok(*files, "--json").json
+    assert (said["accepted"], len(said["batches"])) == (2, 2)
+    assert [each["kind"] for each in said["files"]] == ["procurement_award", "vat_invoice"]
+    text = shell.ok(*files).out
+    assert "control totals, procurement_award" in text
+    assert "control totals, vat_invoice" in text
+    assert "1,000.50" in text
+    assert "holds" in shell(*files, "--kind", "vat_invoice").err
+
+
 def test_evidence(evidence: Path, net: Path, shell: Shell, question: list[str], portfolio: Portfolio) -> None:
     verify = ["evidence", "verify", evidence, "--policy", net / "policy.txt", *question]
     said = shell.ok(*verify, "--json").json

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import gzip
 import warnings
 import zipfile
@@ -13,12 +14,15 @@ import pytest
 from custodykit import row, write_cumcm
 
 from taxledger.ledger.errors import FormatError, InputError
+from taxledger.ledger.subjects import SUBJECT_SCHEMES
 from taxledger.nodes.cli.attestplan import make_plan
 from taxledger.nodes.custodian.report import FileOutcome, UploadOutcome, join_outcomes
 from taxledger.nodes.sources import documents, jsonreader, zipreader
 from taxledger.nodes.sources.documents import FORMATS, detect, sort_files
 from taxledger.nodes.sources.jsonreader import read_json
 from taxledger.nodes.sources.zipreader import Archive
+
+ROOT = Path(__file__).parents[2]
 
 UNKNOWN = {
     "other.xml": (
@@ -72,6 +76,23 @@ def test_formats_are_named_as_registered() -> None:
     assert all(name == each.name and each.title for name, each in FORMATS.items())
     for name, each in FORMATS.items():
         assert each.open(documents.SourceOptions()).schema == each.schema, name
+
+
+def test_formats_schemes_and_reasons_are_documented() -> None:
+    text = (ROOT / "docs" / "sources.md").read_text("utf-8")
+    codes = {
+        node.args[0].value
+        for path in (ROOT / "src" / "taxledger" / "nodes" / "sources").glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call)
+        and (node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", ""))
+        in ("CellError", "error")
+        and node.args
+        and isinstance(node.args[0], ast.Constant)
+    }
+    assert len(codes) > 30
+    for name in (*FORMATS, *SUBJECT_SCHEMES, *codes):
+        assert f"`{name}`" in text, name
 
 
 def test_files_are_grouped_by_schema(tmp_path: Path) -> None:
