@@ -77,6 +77,16 @@ def test_ocds_award_with_its_contract(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "transaction", [{"value": {"amount": 4, "currency": "USD"}}, {"value": {}}, {}, {"amount": None}]
+)
+def test_ocds_payments_that_do_not_add_up_are_not_known(transaction: Any, tmp_path: Path) -> None:
+    paid = [{"value": {"amount": 4, "currency": "GBP"}}, transaction]
+    contract = {"id": "c1", "awardID": "a1", "implementation": {"transactions": paid}}
+    (row,) = read(write_json(tmp_path / "a", package(release(award(), contracts=[contract]))))
+    assert "paid" not in named(row)
+
+
+@pytest.mark.parametrize(
     ("changed", "code"),
     [
         ({"status": "pending"}, "award_pending"),
