@@ -118,13 +118,14 @@ class Stage:
         cwd: Path | None = None,
         data: bool = True,
         timeout_s: float = 3_600,
+        env: Mapping[str, str] | None = None,
     ) -> Said:
-        """Run a command to its end."""
+        """Run a command to its end; ``env`` is added to the environment."""
         begin = time.monotonic()
         done = subprocess.run(
             [str(each) for each in command],
             cwd=cwd or self.work,
-            env=self.environment(data=data),
+            env={**self.environment(data=data), **(env or {})},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -169,7 +170,7 @@ class Stage:
         clone = self.clone()
         report = self.work / f"pytest-{len(list(self.work.glob('pytest-*')))}.xml"
         command = [self.python, "-m", "pytest", "-q", *options, *targets]
-        said = self.run([*command, f"--junitxml={report}"], cwd=clone)
+        said = self.run([*command, f"--junitxml={report}"], cwd=clone, env=env)
         if not report.exists():
             yield check(what, said.end, False)
             return

@@ -7,6 +7,7 @@ banks' own nodes, by the client that a bank embeds.
 from __future__ import annotations
 
 import itertools
+import os
 import random
 import threading
 import time
@@ -133,10 +134,14 @@ class Race:
             ]
             if lines:
                 attest(self.network, write_cumcm(self._folder / f"{name}.csv", lines))
-        for bank in self.banks:
-            for subject, count in (("cumcm:E1", self._invoices), ("cumcm:E2", self._twins)):
-                if count and (subject == "cumcm:E1" or bank in self.banks[-2:]):
-                    self.permits.setdefault(bank, []).extend(self._show(bank, subject))
+        with ThreadPoolExecutor(len(self.banks)) as pool:
+            self.permits = dict(zip(self.banks, pool.map(self._shown, self.banks), strict=True))
+
+    def _shown(self, bank: str) -> list[bytes]:
+        permits = self._show(bank, "cumcm:E1")
+        if self._twins and bank in self.banks[-2:]:
+            permits += self._show(bank, "cumcm:E2")
+        return permits
 
     def _show(self, bank: str, subject: str) -> list[bytes]:
         chance = random.Random(subject)
@@ -154,7 +159,7 @@ class Race:
             subject=subject,
             subject_secret=secret,
             chain_id=self.network.chain_id,
-            nonce=self.random.randbytes(32),
+            nonce=os.urandom(32),
             now_ms=time.time_ns() // 1_000_000,
             names={},
         )
