@@ -170,6 +170,31 @@ def test_cii(tmp_path: Path) -> None:
         assert refused(wrong, tmp_path) == code
 
 
+def test_envelopes_and_test_sets(tmp_path: Path) -> None:
+    namespace = "http://www.unece.org/cefact/namespaces/StandardBusinessDocumentHeader"
+
+    def sealed(*inside: str) -> str:
+        documents = "".join(each.partition("?>")[2] for each in inside)
+        header = "<StandardBusinessDocumentHeader><HeaderVersion>1.0</HeaderVersion></StandardBusinessDocumentHeader>"
+        return f'<StandardBusinessDocument xmlns="{namespace}">{header}{documents}</StandardBusinessDocument>'
+
+    assert read(sealed(ubl()), tmp_path) == read(sealed(cii()), tmp_path) == read(ubl(), tmp_path)
+    assert refused(sealed("?><Order xmlns='urn:o'/>"), tmp_path) == "not_an_invoice"
+    for wrong in ((), (ubl(), ubl())):
+        with pytest.raises(FormatError, match="one document in the envelope"):
+            rows(write(sealed(*wrong), tmp_path))
+
+    cases = "".join(
+        f"<test><assert><{label}>BR-1</{label}></assert>{ubl(number=label).partition('?>')[2]}</test>"
+        for label in ("success", "error", "warning", "fatal")
+    )
+    test_set = f'<testSet xmlns="http://difi.no/xsd/vefa/validator/1.0">{cases}<test/></testSet>'
+    found = rows(write(test_set, tmp_path))
+    assert named(found[0])["number"] == "success"
+    codes_ = [each.code for each in found[1:] if isinstance(each, BadRow)]
+    assert codes_ == ["labelled_invalid"] * 3 + ["element_repeated"]
+
+
 @settings(max_examples=60)
 @given(
     st.tuples(st.integers(-(10**9), 10**9), st.integers(-(10**8), 10**8)),
@@ -277,6 +302,23 @@ def test_a_chain_of_modifications() -> None:
     assert private.code == "subject_missing"
     [foreign] = rows(folder / "Tagorszagi devizas szamla.xml")
     assert (named(foreign)["currency"], named(foreign)["net"]) == ("EUR", 1_912_000)
+
+
+@real
+def test_a_batch_of_modifications_is_one_row_each(tmp_path: Path) -> None:
+    text = (DATA / "nav_hu" / "Data sample" / "Teves termek helyesbitese.xml").read_text("utf-8")
+    head, _, rest = text.partition("<invoice>")
+    inside = rest.partition("</invoice>")[0]
+    part = f"<batchInvoice><batchIndex>1</batchIndex><invoice>{inside}</invoice></batchInvoice>"
+    other = part.replace("ZZZ000001", "ZZZ000009")
+    found = rows(write(f"{head}{part}{other}</invoiceMain></InvoiceData>", tmp_path))
+    assert [named(each)["original"] for each in found] == ["ZZZ000001", "ZZZ000009"]
+    for data, reason in (
+        (f"{head}</invoiceMain></InvoiceData>", "without one"),
+        (text.replace("OSA/3.0", "OSA/2.0"), "OSA 3.0"),
+    ):
+        with pytest.raises(FormatError, match=reason):
+            rows(write(data, tmp_path))
 
 
 CFDI = """<cfdi:Comprobante xmlns:cfdi="http://www.sat.gob.mx/cfd/4" Version="4.0" Fecha="2024-05-02T10:00:00"

@@ -31,7 +31,7 @@ __all__ = ["FORMAT", "PREFIXES", "is_invoice", "read_invoice"]
 _UBL = "urn:oasis:names:specification:ubl:schema:xsd:"
 PREFIXES = {"cac": f"{_UBL}CommonAggregateComponents-2", "cbc": f"{_UBL}CommonBasicComponents-2"}
 
-_INVOICES = ("Invoice", "SelfBilledInvoice")
+_INVOICES = ("Invoice", "SelfBilledInvoice", "FreightInvoice")
 _CREDIT_NOTES = ("CreditNote", "SelfBilledCreditNote")
 
 
