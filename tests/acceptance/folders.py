@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from taxledger.ledger.errors import FormatError
-from taxledger.nodes.sources.documents import FORMATS, detect
+from taxledger.nodes.sources.documents import DocumentSource, sort_files
 from taxledger.nodes.sources.formats import SourceOptions
-from taxledger.nodes.sources.rows import BadRow
+from taxledger.nodes.sources.rows import BadRow, RowChange
 
 from .stage import ROOT
 
@@ -37,16 +37,21 @@ class Folder:
         files: in it, exactly: one that is lost on the way is a fault.
         records: at least; attested, duplicate or conflict.
         source: as ``--source`` takes it.
+        walked: also through the command line (``lines/sources.py``), not only by the reader.
     """
 
     name: str
     files: int
     records: int
     source: str = "auto"
+    walked: bool = True
 
 
 FOLDERS: tuple[Folder, ...] = (
     Folder(name="cfdi_mx", files=15, records=3),
+    Folder(name="cumcm2020c", files=391, records=465_227, walked=False),
+    Folder(name="customs_hmrc", files=97, records=25),
+    Folder(name="customs_kr_synthetic", files=1, records=8_055),
     Folder(name="en16931", files=182, records=37),
     Folder(name="nav_hu", files=14, records=13),
     Folder(name="ofd_einvoice_cn", files=1, records=0),
@@ -55,7 +60,11 @@ FOLDERS: tuple[Folder, ...] = (
     Folder(name="procurement_ted", files=66, records=90),
     Folder(name="procurement_ted_eforms", files=18, records=10),
     Folder(name="procurement_toronto", files=1, records=410),
+    Folder(name="tax_mx_69b", files=1, records=5_900),
+    Folder(name="tax_no_mva", files=26, records=22),
+    Folder(name="tax_uk_hmrc", files=2, records=0),
     Folder(name="ubl_oasis", files=19, records=7),
+    Folder(name="utility_greenbutton", files=10, records=10),
     Folder(name="xrechnung", files=24, records=24),
 )
 
@@ -88,29 +97,39 @@ def data_folder() -> Path | None:
 
 def count_folder(path: Path, source: str = "auto") -> Counts:
     """Reads every file below a folder as ``taxledger attest`` does; any error but FormatError goes through."""
-    counts = Counts()
-    for file in sorted(each for each in path.rglob("*") if each.is_file()):
-        counts.files += 1
-        rows = 0
-        try:
-            name = detect(file) if source == "auto" else source
-            chosen = FORMATS[name]
-            for row in chosen.open(SourceOptions()).rows(file):
-                rows += 1
-                if isinstance(row, BadRow):
-                    assert row.code, file
-                    assert row.expected, file
-                    assert row.expected_zh, file
-                    counts.rows_refused[row.code] += 1
-                else:
-                    chosen.schema.check_fields(row.values)
-                    counts.records[name] += 1
-        except FormatError as error:
-            counts.files_refused[_reason(str(error).removeprefix(f"{file}: "))] += 1
-            continue
-        if not rows:
-            counts.silent.append(file)
+    files = sorted(each for each in path.rglob("*") if each.is_file())
+    sorted_ = sort_files(files, source)
+    counts = Counts(files=len(files))
+    for file, reason in sorted_.unknown.items():
+        counts.files_refused[_reason(reason.removeprefix(f"{file}: "))] += 1
+    for schema, formats in sorted_.groups:
+        read = DocumentSource(schema, formats, SourceOptions())
+        for file, name in read.formats.items():
+            _count_file(file, name, read, counts)
     return counts
+
+
+def _count_file(file: Path, name: str, source: DocumentSource, counts: Counts) -> None:
+    rows = 0
+    try:
+        for row in source.rows(file):
+            rows += 1
+            if isinstance(row, BadRow):
+                assert row.code, file
+                assert row.expected, file
+                assert row.expected_zh, file
+                counts.rows_refused[row.code] += 1
+            elif isinstance(row, RowChange):
+                source.schema.row({**row.identity, **row.fields})
+                counts.records[f"{name} changes"] += 1
+            else:
+                source.schema.check_fields(row.values)
+                counts.records[name] += 1
+    except FormatError as error:
+        counts.files_refused[_reason(str(error).removeprefix(f"{file}: "))] += 1
+        return
+    if not rows:
+        counts.silent.append(file)
 
 
 def _reason(message: str) -> str:
@@ -124,7 +143,7 @@ def _reason(message: str) -> str:
     for words in ("not JSON", "not well-formed XML", "can't be read to its end", "expected no DOCTYPE"):
         if words in message:
             return words
-    return message[:80]
+    return message.partition(", got ")[0][:80]
 
 
 def table(data: Path) -> str:

@@ -10,7 +10,10 @@ DATA = data_folder()
 pytestmark = pytest.mark.skipif(DATA is None, reason="needs real data in TAXLEDGER_DATA")
 
 
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda each: each.name)
+@pytest.mark.parametrize(
+    "folder",
+    [pytest.param(each, id=each.name, marks=[] if each.walked else [pytest.mark.slow]) for each in FOLDERS],
+)
 def test_every_file_is_read_or_refused(folder: Folder) -> None:
     assert DATA is not None
     counts = count_folder(DATA / folder.name, folder.source)

@@ -129,6 +129,10 @@ def attest(
         str,
         typer.Option("--side", metavar="sale|purchase", help="Invoices: the seller's record or the buyer's."),
     ] = "sale",
+    dated: Annotated[
+        str | None,
+        typer.Option("--dated", metavar="YYYY-MM-DD", help="The day of documents that name none."),
+    ] = None,
     through: Annotated[
         str | None,
         typer.Option("--through", metavar="YYYY-MM-DD", help="Everything up to this day is attested now."),
@@ -143,7 +147,7 @@ def attest(
 
     Example: taxledger attest --home net/tax --source auto invoices/ --report rejected.csv
     """
-    plan = make_plan(files, source, mapping=mapping, subject=subject, kind=kind, side=side)
+    plan = make_plan(files, source, mapping=mapping, subject=subject, kind=kind, side=side, dated=dated)
     outcome = upload_plan(home, plan, through=through, dry_run=dry_run, quiet=as_json)
     if report is not None:
         from taxledger.nodes.custodian.report import write_report

@@ -54,13 +54,14 @@ def make_plan(
     subject: str | None = None,
     kind: str | None = None,
     side: str = "sale",
+    dated: str | None = None,
 ) -> Plan:
     """What to do with files and folders.
 
     Args:
         paths: files; a folder stands for all files below it, sorted, without hidden ones.
         source: ``auto``, ``csv`` with a ``mapping``, or the name of a format.
-        subject: whose records are wanted; see ``sources.formats.SourceOptions``, also for ``side``.
+        subject: whose records are wanted; see ``sources.formats.SourceOptions``, also for ``side`` and ``dated``.
         kind: what all of them must be, by name.
 
     Raises:
@@ -68,7 +69,7 @@ def make_plan(
         UnavailableError: a package that sources need is not installed.
     """
     from taxledger.ledger.records import parse_subject
-    from taxledger.ledger.schemas import kind_name, parse_kind
+    from taxledger.ledger.schemas import is_date, kind_name, parse_kind
 
     try:
         from taxledger.nodes.sources.documents import FORMATS, DocumentSource, sort_files
@@ -80,6 +81,8 @@ def make_plan(
         raise InputError(f"expected --source auto, csv or one of {', '.join(FORMATS)}; got {source!r:.40}")
     if side not in SIDES:
         raise InputError(f"expected --side {' or '.join(SIDES)}, got {side!r:.40}")
+    if dated is not None and not is_date(dated):
+        raise InputError(f"expected --dated YYYY-MM-DD, got {dated!r:.40}")
     files = _expand(paths)
     groups: list[Group] = []
     unknown: Mapping[Path, str] = {}
@@ -88,7 +91,9 @@ def make_plan(
     elif mapping is not None:
         raise InputError(f"--mapping is for --source csv; what {source} files mean is known")
     else:
-        options = SourceOptions(subject=parse_subject(subject) if subject is not None else None, side=side)
+        options = SourceOptions(
+            subject=parse_subject(subject) if subject is not None else None, side=side, dated=dated
+        )
         sorted_ = sort_files(files, source)
         unknown = sorted_.unknown
         opened = [DocumentSource(schema, formats, options) for schema, formats in sorted_.groups]

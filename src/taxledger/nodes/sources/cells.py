@@ -26,6 +26,7 @@ __all__ = [
     "parse_month",
     "parse_scaled",
     "parse_text",
+    "parse_year",
     "plain_number",
     "strip_cell",
 ]
@@ -52,8 +53,11 @@ DATE_FORMS = {
     "D/M/YYYY": re.compile(r"([0-9]{1,2})/([0-9]{1,2})/([0-9]{4})"),
     "D.M.YYYY": re.compile(r"([0-9]{1,2})\.([0-9]{1,2})\.([0-9]{4})"),
     "M/D/YYYY": re.compile(r"([0-9]{1,2})/([0-9]{1,2})/([0-9]{4})"),
+    "D-M-YYYY": re.compile(r"([0-9]{1,2})-([0-9]{1,2})-([0-9]{4})"),
+    "D/M/YY": re.compile(r"([0-9]{1,2})/([0-9]{1,2})/([0-9]{2})"),
+    "D-M-YY": re.compile(r"([0-9]{1,2})-([0-9]{1,2})-([0-9]{2})"),
 }
-"""Every form of a date by its name in a mapping file."""
+"""Every form of a date by its name in a mapping file. A year of two digits is of this century."""
 
 _CHINESE_DATES = ("YYYY/M/D", "YYYY-M-D")
 
@@ -192,11 +196,19 @@ def parse_date(text: str, forms: tuple[str, ...] = _CHINESE_DATES) -> str:
             year, month, day = first, second, third
         else:
             year, month, day = (third, second, first) if form.startswith("D") else (third, first, second)
-        found = f"{year}-{month:0>2}-{day:0>2}"
+        found = f"{year if len(year) == 4 else '20' + year}-{month:0>2}-{day:0>2}"
         if is_date(found):
             return found
     named, named_zh = " or ".join(forms), " 或 ".join(forms)
     raise CellError("date_malformed", f"a day of the calendar as {named}", f"有效日期，格式为 {named_zh}")
+
+
+def parse_year(text: str) -> int:
+    """``YYYY`` or ``YYYY年``. Raises CellError."""
+    year = text.removesuffix("年")
+    if len(year) != 4 or not year.isascii() or not year.isdigit() or year == "0000":
+        raise CellError("year_malformed", "a year YYYY", "四位年份")
+    return int(year)
 
 
 @lru_cache(maxsize=4_096)

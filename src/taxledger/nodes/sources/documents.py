@@ -16,8 +16,15 @@ from taxledger.nodes.sources import (
     cii,
     cn_einvoice,
     cumcm,
+    cumcm_derived,
     eforms,
+    greenbutton,
+    hmrc_customs,
+    hmrc_vat,
+    kr_customs,
+    mx69b,
     nav,
+    no_mva,
     ocds,
     ofd,
     sbd,
@@ -25,7 +32,7 @@ from taxledger.nodes.sources import (
     toronto,
     ubl,
     vefa,
-)  # fmt: skip
+)
 from taxledger.nodes.sources.formats import Format, Look, SourceOptions, look_at
 from taxledger.nodes.sources.rows import Item, PreparedSource, Source
 
@@ -47,6 +54,14 @@ FORMATS: Mapping[str, Format] = {
         eforms.FORMAT,
         ocds.FORMAT,
         toronto.FORMAT,
+        no_mva.FORMAT,
+        hmrc_vat.FORMAT,
+        mx69b.FORMAT,
+        hmrc_customs.FORMAT,
+        kr_customs.FORMAT,
+        greenbutton.FORMAT,
+        cumcm_derived.FILINGS,
+        cumcm_derived.GRADES,
     )
 }  # fmt: skip
 """By name, as ``--source`` takes it."""

@@ -33,10 +33,13 @@ class SourceOptions:
     Attributes:
         subject: whose records are wanted, in its one form; those of others are rejected. None: everybody's.
         side: of an invoice: the seller's ``sale`` or the buyer's ``purchase``.
+        dated: ``YYYY-MM-DD``: what to take where a document names no day of its own: the day a declaration was
+            received, the last day of a return's period, the year of a list of grades.
     """
 
     subject: str | None = None
     side: str = "sale"
+    dated: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -216,7 +216,7 @@ def _parser(field: Field, mapping: Mapping) -> Parse:
         "text": cells.parse_text,
         "date": lambda text: cells.parse_date(text, dates),
         "month": lambda text: cells.parse_month(text, dates),
-        "year": _year,
+        "year": cells.parse_year,
         "boolean": cells.parse_boolean,
         "money": lambda text: cells.parse_money(_plain(text, mapping), mapping.minor_digits),
         "integer": lambda text: cells.parse_scaled(_plain(text, mapping), 0),
@@ -233,13 +233,6 @@ def _one_of(allowed: tuple[str, ...], text: str) -> str:
     if text not in allowed:
         raise CellError("value_unknown", " or ".join(allowed), " 或 ".join(allowed))
     return text
-
-
-def _year(text: str) -> int:
-    year = text.removesuffix("年")
-    if len(year) != 4 or not year.isascii() or not year.isdigit() or year == "0000":
-        raise CellError("year_malformed", "a year YYYY", "四位年份")
-    return int(year)
 
 
 def _rate(text: str, mapping: Mapping) -> int:
