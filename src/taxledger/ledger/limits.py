@@ -96,6 +96,10 @@ loan_contract_bytes_max = 16_384
 loan_term_months_max = 360
 loan_files_bytes_max = 256 * 1024 * 1024
 """Of all that is kept beside the events of one step."""
+loan_archive_bytes_max = 256 * 1024 * 1024
+loan_archive_events_max = 20_000
+loan_archive_containers_max = 25_000
+"""Events, payments, and the lists around them."""
 
 # --- local (one node's own choice, not protocol) --------------------------------------------
 heartbeat_ms_default = 30_000
