@@ -59,6 +59,8 @@ NUMBERS = range(10_000_000, 10_000_060)
 NETS = range(9_000, 11_000, 100)
 """Minor units: what an invoice's net may be."""
 YEAR = 2019
+RAW = ("rid_seeds", "batch_parts")
+"""Tables whose sealed cells are bytes as they are, no canonical value."""
 
 
 @dataclass
@@ -124,7 +126,7 @@ def _opened(custody: Custody, *, years: bool) -> Iterator[Any]:
                 content = store.open((column.about or column.table).encode(), place, version, sealed)
             except TaxledgerError:
                 continue
-            yield content if column.table == "rid_seeds" else canonical.decode(content)
+            yield content if column.table in RAW else canonical.decode(content)
 
 
 def _secrets(value: Any) -> Iterator[bytes]:

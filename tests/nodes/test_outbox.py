@@ -237,7 +237,8 @@ def test_what_an_interrupted_upload_had_staged_goes_with_the_next(custody: Custo
     custody.upload(write_cumcm(tmp_path / "c.csv", [row(9)]))
     sent = len(custody.ledger.submitted)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Database, "write", stopping_write(2, after=True))
+        # The batch itself, then the records of each file and its counts: the second file's records are durable.
+        patch.setattr(Database, "write", stopping_write(4, after=True))
         with pytest.raises(_Stop):
             custody.upload(first, second, write_cumcm(tmp_path / "d.csv", [row(4)]), batch_records=1)
     custody.reopen()

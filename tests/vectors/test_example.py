@@ -19,7 +19,7 @@ PROTOCOL = FOLDER.parents[1] / "docs" / "protocol.md"
 def test_the_page_has_what_the_script_prints() -> None:
     section = runpy.run_path(str(FOLDER / "make_example.py"))["section"]()
     _, _, found = PROTOCOL.read_text(encoding="utf-8").partition("\n## 14. Worked example\n")
-    assert found == section
+    assert found.partition("\n## ")[0] == section
 
 
 def test_every_hash_on_the_way_is_the_one_that_counts() -> None:

@@ -201,7 +201,15 @@ COMMANDS: tuple[Command, ...] = (
         "2024-02-30",
         lambda kit: attest_arguments(kit, kit.table(GOOD), "--through", "2024-02-30"),
     ),
-    _cli("a folder of files", "directory", lambda kit: attest_arguments(kit, kit.folder)),
+    _cli(
+        "a folder of no files", "expected files in the folder", lambda kit: attest_arguments(kit, kit.place())
+    ),
+    _cli(
+        "a folder of files of another format",
+        "notes/b.csv: line 1: expected the columns",
+        lambda kit: attest_arguments(kit, kit.place(("b.csv", "a,b"), ("c.xml", "<c/>"))),
+        1,
+    ),
     _cli(
         "a bank that attests",
         "is no issuer",

@@ -76,6 +76,15 @@ class Kit:
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         return path
 
+    def place(self, *files: tuple[str, str]) -> Path:
+        """A folder of these files and no others."""
+        folder = self.folder / "notes"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        for name, content in files:
+            (folder / name).write_text(content, encoding="utf-8")
+        return folder
+
     def table(self, *rows: Sequence[str], header: Sequence[str] = HEADER, encoding: str = "utf-8") -> Path:
         text = io.StringIO()
         csv.writer(text).writerows([header, *rows])
