@@ -185,7 +185,7 @@ def test_asking_again_does_nothing_twice(store: LoanStore, tmp_path: Path) -> No
 
 def test_refused_consents(store: LoanStore, tmp_path: Path) -> None:
     bench = Bench(store, tmp_path)
-    bench.engine.apply(application(security=(bytes([1]) + bytes(36),)))
+    bench.engine.apply(application(security=("C-1",)))
     other = {"subject": "uscc:911100001000000000"[:18]}
     for code, changes in (
         ("consent_recipient_mismatch", {"recipient": 3}),

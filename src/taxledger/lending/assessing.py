@@ -18,7 +18,8 @@ from taxledger.ledger.policy import Policy
 from taxledger.lending.collecting import reason_of
 from taxledger.lending.deciding import decide, incomplete
 from taxledger.lending.decision import Decision, Reason
-from taxledger.lending.evidence import EvidenceFile, verify_evidence_set
+from taxledger.lending.evidence import EvidenceFile, add_pledges, verify_evidence_set
+from taxledger.lending.offered import find_offered
 from taxledger.lending.products.product import Product
 
 __all__ = ["Case", "assess"]
@@ -33,7 +34,7 @@ class Case:
         product: what decides.
         subject: the enterprise.
         as_of: the decision date.
-        security: keys of the records offered, 37 bytes each.
+        security: the records offered, as the application names them (``offered.py``).
         recipient: the lender's member number.
         age_ms_max: how old evidence may be.
     """
@@ -42,7 +43,7 @@ class Case:
     product: Product
     subject: str
     as_of: date
-    security: tuple[bytes, ...]
+    security: tuple[str, ...]
     recipient: int
     age_ms_max: int
 
@@ -70,14 +71,18 @@ def assess(
         return _incomplete(case, reasons or (_NOTHING,), files, decided_ms)
     try:
         verified = verify_evidence_set(
-            files,
-            policy,
-            recipient=case.recipient,
-            now_ms=decided_ms,
-            age_ms_max=case.age_ms_max,
-            security=case.security,
-            pledges=pledges,
+            files, policy, recipient=case.recipient, now_ms=decided_ms, age_ms_max=case.age_ms_max
         )
+        kind = case.product.security
+        security, unknown = (
+            ((), ()) if kind is None else find_offered(verified.facts, kind.kind, case.security)
+        )
+        if unknown:
+            return _incomplete(case, unknown, files, decided_ms)
+        if security and pledges is not None:
+            verified = add_pledges(
+                verified, pledges, policy, security, now_ms=decided_ms, age_ms_max=case.age_ms_max
+            )
     except (VerificationError, InputError) as error:
         return _incomplete(case, [reason_of(error, files[0].query.issuer)], files, decided_ms)
     return decide(
@@ -88,7 +93,7 @@ def assess(
         as_of=case.as_of,
         decided_ms=decided_ms,
         age_ms_max=case.age_ms_max,
-        security=case.security,
+        security=security,
     )
 
 
@@ -107,6 +112,5 @@ def _incomplete(
         as_of=case.as_of,
         decided_ms=decided_ms,
         age_ms_max=case.age_ms_max,
-        security=case.security,
         evidence=[each.digest for each in files],
     )

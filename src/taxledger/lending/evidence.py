@@ -27,6 +27,7 @@ __all__ = [
     "EvidenceFile",
     "EvidenceSet",
     "VerifiedEvidence",
+    "add_pledges",
     "facts_of",
     "pledge_keys",
     "secured",
@@ -80,8 +81,6 @@ def verify_evidence_set(
     recipient: int,
     now_ms: int,
     age_ms_max: int,
-    security: Sequence[bytes] = (),
-    pledges: bytes | None = None,
 ) -> VerifiedEvidence:
     """Verify every file and join what they say.
 
@@ -90,8 +89,6 @@ def verify_evidence_set(
         policy: whom the lender trusts, its own file.
         recipient: the lender's member number.
         now_ms, age_ms_max: as of ``verify_disclosure``: freshness is judged against now, never against a decision date.
-        security: keys of the records offered as security, 37 bytes each.
-        pledges: a proof of what is pledged on them (docs/protocol.md §16), exactly on those that the evidence has.
 
     Raises:
         VerificationError: a file does not verify; its code says why.
@@ -113,16 +110,43 @@ def verify_evidence_set(
         )
         for each in files
     )
-    facts = facts_of(files[0].query.subject, [each.answer for each in disclosed])
-    digests, ages = [each.digest for each in files], [each.answer.age_ms for each in disclosed]
-    if pledges is not None:
-        proved = verify_pledges(
-            pledges, policy, pledge_keys(facts, security), now_ms=now_ms, age_ms_max=age_ms_max
-        )
-        facts = replace(facts, pledged_ppm=_pledged(facts, security, proved))
-        digests.append(hashlib.sha256(pledges).digest())
-        ages.append(proved.age_ms)
-    return VerifiedEvidence(facts=facts, disclosed=disclosed, digests=tuple(digests), age_ms=max(ages))
+    return VerifiedEvidence(
+        facts=facts_of(files[0].query.subject, [each.answer for each in disclosed]),
+        disclosed=disclosed,
+        digests=tuple(each.digest for each in files),
+        age_ms=max(each.answer.age_ms for each in disclosed),
+    )
+
+
+def add_pledges(
+    verified: VerifiedEvidence,
+    pledges: bytes,
+    policy: Policy,
+    security: Sequence[bytes],
+    *,
+    now_ms: int,
+    age_ms_max: int,
+) -> VerifiedEvidence:
+    """The evidence with what is pledged on the records offered as security.
+
+    Args:
+        verified: the evidence.
+        pledges: the proof (docs/protocol.md §16), of exactly the records offered that the evidence has.
+        policy, now_ms, age_ms_max: as of ``verify_evidence_set``.
+        security: keys of the records offered, 37 bytes each.
+
+    Raises:
+        VerificationError: it does not verify; its code says why.
+        FormatError: the evidence has none of the records.
+    """
+    keys = pledge_keys(verified.facts, security)
+    proved = verify_pledges(pledges, policy, keys, now_ms=now_ms, age_ms_max=age_ms_max)
+    return replace(
+        verified,
+        facts=replace(verified.facts, pledged_ppm=_pledged(verified.facts, security, proved)),
+        digests=(*verified.digests, hashlib.sha256(pledges).digest()),
+        age_ms=max(verified.age_ms, proved.age_ms),
+    )
 
 
 def secured(facts: Facts, security: Sequence[bytes]) -> tuple[Fact, ...]:

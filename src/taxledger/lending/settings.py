@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field
 
@@ -19,7 +20,8 @@ __all__ = ["LendingSettings", "Webhook", "decode_settings", "load_settings"]
 class _Bank(Shape):
     name: Annotated[str, Field(min_length=1, max_length=140)]
     bic: Annotated[str, Field(pattern=r"^[A-Z0-9]{8}([A-Z0-9]{3})?$")]
-    account: Annotated[str, Field(min_length=1, max_length=34)]
+    account: Annotated[str, Field(pattern=r"^[0-9A-Za-z-]{1,34}$")]
+    time_zone: str = "Asia/Shanghai"
 
 
 class _Database(Shape):
@@ -70,6 +72,7 @@ class LendingSettings:
     Attributes:
         folder: where the file lies; relative paths of it count from here.
         bank_name, bank_bic, bank_account: whose account pays out.
+        time_zone: of the banking day, by its IANA name.
         issuers: kind -> number of the member whose word on it counts.
         products: folder of product files, None for those that are shipped.
         database_url: of SQLAlchemy.
@@ -83,6 +86,7 @@ class LendingSettings:
     bank_name: str
     bank_bic: str
     bank_account: str
+    time_zone: str
     issuers: Mapping[int, int]
     products: Path | None
     database_url: str
@@ -121,6 +125,7 @@ def decode_settings(data: bytes, folder: Path) -> LendingSettings:
         bank_name=file.bank.name,
         bank_bic=file.bank.bic,
         bank_account=file.bank.account,
+        time_zone=_time_zone(file.bank.time_zone),
         issuers=dict(sorted((parse_kind(name), member) for name, member in file.issuers.items())),
         products=None if file.products is None else folder / file.products,
         database_url=_database_url(file.database.url, folder),
@@ -138,3 +143,11 @@ def _database_url(url: str, folder: Path) -> str:
     if url.startswith(prefix) and not url.startswith(f"{prefix}/"):
         return f"{prefix}{(folder / url[len(prefix) :]).absolute()}"
     return url
+
+
+def _time_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise FormatError(f"bank.time_zone: expected a name like Asia/Shanghai, got {name!r:.40}") from error
+    return name

@@ -65,7 +65,7 @@ def _applied(event: Event, value: Any) -> Loan:
             product=product,
             channel=channel,
             as_of=None if as_of is None else date.fromisoformat(as_of),
-            security=tuple(security),
+            security=tuple(str(each) for each in security),
         ),
         state=State.APPLIED,
         sequence=event.sequence,

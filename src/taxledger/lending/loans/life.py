@@ -26,8 +26,7 @@ from taxledger.ledger.crypto import Signer
 from taxledger.ledger.errors import FormatError, RefusedError, TaxledgerError, UnavailableError
 from taxledger.ledger.hashing import sha256
 from taxledger.ledger.records import check_subject
-from taxledger.ledger.shapes import ascending, fixed_bytes, integer, text
-from taxledger.ledger.statekeys import RECORD_KEY_BYTES
+from taxledger.ledger.shapes import ascending, integer, text
 from taxledger.lending.decision import Decision
 from taxledger.lending.loans.contract import check_loan_id, decode_acceptance, sign_contract
 from taxledger.lending.loans.draworder import decode_draw_order, verify_draw_order
@@ -42,7 +41,8 @@ __all__ = ["LoanEngine"]
 
 _REFERENCE_BYTES_MAX = 100
 _CODE_BYTES_MAX = 64
-_SECURITY_MAX = 16
+_SECURITY_MAX = 64
+_OFFERED_BYTES_MAX = 128
 
 
 def _chosen(loan: Loan, decision: Decision) -> None:
@@ -358,5 +358,5 @@ def _check_application(application: Application) -> None:
     if len(application.security) > _SECURITY_MAX:
         raise FormatError(f"expected at most {_SECURITY_MAX} records as security")
     for each in application.security:
-        fixed_bytes(each, RECORD_KEY_BYTES, "a record key")
+        text(each, _OFFERED_BYTES_MAX, "a record offered as security")
     ascending(application.security, "records offered as security")

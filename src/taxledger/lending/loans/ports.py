@@ -44,7 +44,8 @@ class Application:
         product: id of the product file.
         channel: how it came, like ``direct``, or which platform handed it in.
         as_of: the decision date; None: the day on which evidence is asked.
-        security: keys of the records offered as security, 37 bytes each, ascending.
+        security: records offered as security, ascending: each the number that the enterprise knows it by, or its key
+            in hex (``offered.py`` finds them in the evidence).
     """
 
     id: str
@@ -52,7 +53,7 @@ class Application:
     product: str
     channel: str
     as_of: date | None = None
-    security: tuple[bytes, ...] = ()
+    security: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

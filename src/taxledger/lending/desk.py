@@ -1,0 +1,280 @@
+"""The lender's desk: a loan's engine with everything it works with, from one folder of settings.
+
+What the command line and the service do is here: an application with its consent, decision, acceptance, draws,
+repayments, reports, the watch. Each method may be called again after a crash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from taxledger.api.client import Client
+from taxledger.ledger.crypto import Signer
+from taxledger.ledger.errors import FormatError, InputError, RefusedError
+from taxledger.ledger.policy import Policy, decode_policy
+from taxledger.lending.decision import Decision
+from taxledger.lending.evidence import VerifiedEvidence, add_pledges, secured, verify_evidence_set
+from taxledger.lending.facts import Facts
+from taxledger.lending.loans.life import LoanEngine
+from taxledger.lending.loans.loan import Loan, State
+from taxledger.lending.loans.ports import Application, Ports
+from taxledger.lending.loans.store import LoanStore, LoanSummary, open_store
+from taxledger.lending.nodeports import NodeConsents, NodeEvidence, NodePledges, SystemClock, make_decider
+from taxledger.lending.payments.outbox import PaymentOutbox
+from taxledger.lending.payments.port import Account
+from taxledger.lending.products.catalogue import load_products, shipped_files
+from taxledger.lending.products.keeper import ProductKeeper
+from taxledger.lending.settings import LendingSettings
+from taxledger.lending.watch import WatchedPledge, WatchStore, watched_of
+
+__all__ = ["LendingDesk", "LoanFile", "loan_id", "open_desk"]
+
+_HEX_KEY = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoanFile:
+    """A loan with what it was decided on.
+
+    Attributes:
+        loan: as its events make it.
+        decision: the last one; None before there is any.
+        verified: the evidence as it verified when it was decided; None where it did not, or none came.
+    """
+
+    loan: Loan
+    decision: Decision | None
+    verified: VerifiedEvidence | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Trust:
+    """``nodeports.Trust``."""
+
+    policy: Policy
+    recipient: int
+    issuers: Mapping[int, int]
+    age_ms_max: int
+    wait_s_max: float
+
+
+def loan_id(key: str) -> str:
+    """The id of an application from what its sender calls it: the same key, the same application."""
+    return f"L{hashlib.sha256(key.encode()).hexdigest()[:20]}"
+
+
+class LendingDesk:
+    """See the module. May be used by several threads.
+
+    Attributes:
+        engine: of the loans; ``store`` them, ``watch`` those that are looked after.
+        keeper: products.
+        client: of the lender's own node.
+        contract_key: the lender's key for contracts.
+        policy_file: the bytes of the policy it verifies by.
+    """
+
+    def __init__(
+        self,
+        settings: LendingSettings,
+        client: Client,
+        *,
+        policy_file: bytes,
+        recipient: int,
+        contract_key: Signer,
+        store: LoanStore,
+        watch: WatchStore,
+    ) -> None:
+        self.settings = settings
+        self.client = client
+        self.policy_file = policy_file
+        self.store = store
+        self.watch = watch
+        self.contract_key = contract_key
+        source = shipped_files() if settings.products is None else load_products(settings.products)
+        self.keeper = ProductKeeper(source, settings.folder / "decided")
+        self.trust = _Trust(
+            policy=decode_policy(policy_file),
+            recipient=recipient,
+            issuers=settings.issuers,
+            age_ms_max=settings.age_ms_max,
+            wait_s_max=settings.wait_s_max,
+        )
+        self.clock = SystemClock(settings.time_zone)
+        self.payer = Account(name=settings.bank_name, number=settings.bank_account, bank=settings.bank_bic)
+        ports = Ports(
+            consents=NodeConsents(client),
+            evidence=NodeEvidence(client, self.trust, self.keeper),
+            decide=make_decider(self.trust, self.keeper),
+            pledges=NodePledges(client, lambda id: self.engine.evidence(store.load(id))),
+            payments=PaymentOutbox(settings.outbox, self.payer),
+            clock=self.clock,
+        )
+        self.engine = LoanEngine(
+            store,
+            ports,
+            lender=recipient,
+            contract_key=contract_key,
+            receiving_account=self._receiving_account,
+        )
+
+    # --- the loan's life ----------------------------------------------------------------------------
+
+    def apply(self, application: Application, artefact: bytes) -> Loan:
+        """Record an application with its consent; nothing is asked of anybody yet (``advance`` does).
+
+        Raises:
+            FormatError: an unknown product, or security that the product does not take.
+            InputError, VerificationError, RefusedError: as ``LoanEngine.apply`` and ``consent``.
+        """
+        product = self.keeper.product(application.product)
+        if application.security and product.security is None:
+            raise FormatError(f"product {product.id} takes no security")
+        self.engine.apply(application)
+        return self.engine.consent(application.id, artefact)
+
+    def advance(self, id: str, *, on_step: Callable[[Loan], None] | None = None) -> Loan:
+        """All that waits for nobody outside; a loan that is paid out is watched from then on."""
+        loan = self.engine.advance(id, on_step=on_step)
+        self.look_after(loan)
+        return loan
+
+    def look_after(self, loan: Loan) -> None:
+        """Watch a loan that is paid out, and one that is closed no longer."""
+        if loan.state is State.CLOSED:
+            self.watch.release(loan.id)
+        if loan.state is not State.PAID_OUT:
+            return
+        file = self.file(loan)
+        if file.decision is None or file.verified is None:
+            return
+        offered = [bytes.fromhex(each) for each in file.decision.security]
+        records = secured(file.verified.facts, offered)
+        self.watch.enrol(
+            watched_of(
+                loan.id,
+                loan.application.product,
+                file.decision.as_of,
+                self.engine.evidence(loan).files,
+                file.verified,
+                security=offered,
+                pledges=[
+                    WatchedPledge(
+                        id=pledge, issuer=each.issuer, fingerprint=each.fingerprint, record_key=each.key
+                    )
+                    for pledge, each in zip(loan.pledges, records, strict=True)
+                    if each.fingerprint is not None
+                ],
+            )
+        )
+
+    def resume(self) -> dict[str, str | None]:
+        """Go on with every loan that has something to do, as after a crash: what hindered each, or None."""
+        outcome = {
+            id: None if error is None else str(error) for id, error in self.engine.advance_all().items()
+        }
+        for each in self.store.list(state=State.PAID_OUT.value):
+            self.look_after(self.engine.load(each.id))
+        return outcome
+
+    def loans(self, *, state: str | None = None, subject: str | None = None) -> tuple[LoanSummary, ...]:
+        """The newest first."""
+        return self.store.list(state=state, subject=subject)
+
+    # --- what a loan stands on --------------------------------------------------------------------------
+
+    def file(self, loan: Loan) -> LoanFile:
+        """A loan with its decision, and its evidence verified as of then."""
+        if loan.decision is None:
+            return LoanFile(loan=loan, decision=None, verified=None)
+        decision = self.engine.decision(loan)
+        return LoanFile(loan=loan, decision=decision, verified=self._verified(loan, decision))
+
+    def facts(self, loan: Loan) -> Facts:
+        """The verified facts behind a loan. Raises RefusedError ``evidence_missing`` where there are none."""
+        file = self.file(loan)
+        if file.verified is None:
+            raise RefusedError("evidence_missing", f"{loan.id} has no evidence that verified")
+        return file.verified.facts
+
+    def _verified(self, loan: Loan, decision: Decision) -> VerifiedEvidence | None:
+        evidence = self.engine.evidence(loan)
+        if not evidence.files or evidence.reasons or decision.outcome == "incomplete":
+            return None
+        ages = {"now_ms": decision.decided_ms, "age_ms_max": decision.age_ms_max}
+        verified = verify_evidence_set(
+            evidence.files, self.trust.policy, recipient=self.trust.recipient, **ages
+        )
+        if evidence.pledges is None or not decision.security:
+            return verified
+        security = [bytes.fromhex(each) for each in decision.security]
+        return add_pledges(verified, evidence.pledges, self.trust.policy, security, **ages)
+
+    def _receiving_account(self, loan: Loan, decision: Decision) -> Account | None:
+        """The account that the buyer or owner pays to, where security names one: the loan is paid there alone."""
+        verified = self._verified(loan, decision)
+        if verified is None:
+            return None
+        records = secured(verified.facts, [bytes.fromhex(each) for each in decision.security])
+        accounts = {
+            str(each.fields["account"]): str(each.fields.get("supplier", loan.application.subject))
+            for each in records
+            if each.fields.get("account")
+        }
+        if not accounts:
+            return None
+        if len(accounts) > 1:
+            raise RefusedError(
+                "accounts_differ", "records offered as security are paid to different accounts"
+            )
+        number, name = next(iter(accounts.items()))
+        return Account(name=name, number=number)
+
+
+@contextmanager
+def open_desk(
+    settings: LendingSettings, client: Client, *, policy_file: bytes, recipient: int
+) -> Iterator[LendingDesk]:
+    """The desk of a lender's folder.
+
+    Args:
+        settings: of the folder.
+        client: of the lender's own node; the caller closes it.
+        policy_file: whom the lender trusts, its own file.
+        recipient: its member number.
+
+    Raises:
+        InputError: a file of the folder is missing or wrong.
+        UnavailableError: the database can't be opened.
+    """
+    with ExitStack() as held:
+        store = open_store(settings.database_url)
+        held.callback(store.close)
+        watch = WatchStore(settings.folder / "watch.sqlite")
+        held.callback(watch.close)
+        yield LendingDesk(
+            settings,
+            client,
+            policy_file=policy_file,
+            recipient=recipient,
+            contract_key=_contract_key(settings),
+            store=store,
+            watch=watch,
+        )
+
+
+def _contract_key(settings: LendingSettings) -> Signer:
+    path = settings.contract_key
+    try:
+        if path.stat().st_mode & 0o077:
+            raise InputError(f"{path}: expected mode 0600, others can read this secret (chmod 600 it)")
+        text = path.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: can't be read: {error}") from error
+    if not _HEX_KEY.fullmatch(text):
+        raise InputError(f"{path}: expected a key of 64 hex digits")
+    return Signer(bytes.fromhex(text))
