@@ -31,6 +31,7 @@ from taxledger.ledger.crypto import Signer
 from taxledger.ledger.disclosure import decode_disclosure, piece_info
 from taxledger.ledger.errors import TaxledgerError, VerificationError
 from taxledger.ledger.parts import join_evidence
+from taxledger.ledger.permit import encode_permit, sign_permit
 from taxledger.ledger.query import Query
 from taxledger.nodes.cli.main import app
 from taxledger.nodes.hpke import hpke_open
@@ -63,6 +64,12 @@ class Scene:
     def innocent(self, data: bytes, what: str) -> None:
         """Nothing hidden stands in this."""
         assert not any(each in data for each in self.hidden), what
+
+    def granted(self) -> set[str]:
+        """Ids of every consent of the enterprise that the custodian holds."""
+        body = {"subject": SUBJECT}
+        said = answered(self.network.request("POST", "tax", "/v1/consents/list", json=body))
+        return {each["consent"] for each in said["consents"]}
 
     def no_new_use(self, what: str) -> None:
         """No use came on the ledger by an attempt."""
@@ -371,12 +378,15 @@ def test_a_replayed_answer_is_no_answer(scene: Scene) -> None:
 def test_no_peer_verb_gives_anything(scene: Scene) -> None:
     """Every verb of the custodian's node, with what a bank could make up."""
     source = (Path(__file__).parents[2] / "src" / "taxledger" / "nodes").rglob("*.py")
-    verbs = set(re.findall(r'"([a-z_]+)": (?:self|partial)[\w.(]*on_|handlers\["([a-z_]+)"\]', "".join(
-        path.read_text("utf-8") for path in source
-    )))  # fmt: skip
+    verbs = set(re.findall(
+        r'"([a-z_]+)": (?:(?:self|partial)[\w.(]*on_|\w+_handler\()|handlers\["([a-z_]+)"\]',
+        "".join(path.read_text("utf-8") for path in source),
+    ))  # fmt: skip
     names = {first or second for first, second in verbs} | {"dossier", "records", "vault"}
     assert names >= {"disclose", "piece", "cosign", "votes", "submit", "log_signature", "authority"}
+    assert names >= {"grant", "permit", "erase_notice"}
     query = scene.giver.query().as_list()
+    drafts, record = _drafts(scene), _a_record(scene)
     for verb in sorted(names):
         for message in (
             [1, verb],
@@ -384,16 +394,98 @@ def test_no_peer_verb_gives_anything(scene: Scene) -> None:
             [1, verb, query],
             [1, verb, bytes(16), bytes(32), query, bytes(16)],
             [1, verb, 1],
+            *([1, verb, each.raw] for each in (drafts["signed by the bank"], drafts["for another bank"])),
+            *([1, verb, each.id(1), 1, [record], now_ms() + 600_000] for each in drafts.values()),
+            *([1, verb, each.id(1), 1, 0] for each in drafts.values()),
             {"subject": SUBJECT},
             None,
         ):
             _status, content = scene.peer("bank1", verb, message)
             scene.innocent(content, verb)
+    assert not scene.granted() & _ungranted(drafts)
     scene.no_new_use("peer verbs")
+
+
+def test_a_bank_hands_in_what_the_subject_signed_for_it_only(scene: Scene) -> None:
+    """Forwarding saves the subject a way to each custodian; it makes nothing of what the subject did not sign."""
+    giver, own = scene.giver, scene.giver.artefact("bank1")
+    forged, foreign = sign_artefact(own.terms, Signer(os.urandom(32))), giver.artefact("bank2")
+
+    def forward(artefact: Artefact) -> httpx.Response:
+        body = {"artefact": base64.b64encode(artefact.raw).decode()}
+        return scene.network.request("POST", "bank1", "/v1/consents/forward", json=body)
+
+    assert [each["code"] for each in answered(forward(forged))["failures"]] == ["consent_key_unknown"]
+    assert code_of(forward(foreign)) == "consent_recipient_mismatch"
+    for artefact, code in ((forged, "consent_key_unknown"), (foreign, "consent_recipient_mismatch")):
+        assert _refusal(scene.peer("bank1", "grant", [1, "grant", artefact.raw])) == code
+    assert not scene.granted() & {each.id(1).hex() for each in (own, forged, foreign)}
+    assert answered(forward(own))["failures"] == []
+    assert own.id(1).hex() in scene.granted()
+    # What was taken back is not given again by handing it in again.
+    answered(giver.order(own, "revoke"))
+    forward(own)
+    answer = _ask(scene, own)
+    assert code_of(answer) == "consent_revoked"
+    scene.innocent(answer.content, "handed in again")
+    scene.no_new_use("forwarding")
+
+
+def test_no_permit_but_for_a_use_that_the_subject_let_be_pledged(scene: Scene) -> None:
+    giver = scene.giver
+    viewed, pledgeable = giver.grant("bank1"), giver.grant("bank1", may_pledge=True)
+    shown = giver.verify("bank1", _ask(scene, viewed).content)
+    scene.used()
+    keys = sorted(each.key for each in shown.answer.records)[:3]
+
+    def refused(bank: str, artefact: Artefact) -> str:
+        message = [1, "permit", artefact.id(1), 1, keys, now_ms() + 600_000]
+        status, content = scene.peer(bank, "permit", message)
+        scene.innocent(content, "permit")
+        return _refusal((status, content))
+
+    assert refused("bank1", viewed) == "pledge_not_consented"
+    assert refused("bank1", pledgeable) == "record_not_disclosed"
+    assert refused("bank2", pledgeable) == "consent_recipient_mismatch"
+    assert refused("bank1", giver.artefact("bank1", may_pledge=True)) == "consent_unknown"
+    answered(giver.order(pledgeable, "revoke"))
+    assert refused("bank1", pledgeable) in ("consent_revoked", "record_not_disclosed")
+    scene.no_new_use("permits")
 
 
 # --- every route, every command ------------------------------------------------------------------
 
+
+def _drafts(scene: Scene) -> dict[str, Artefact]:
+    """Signed artefacts with which a bank may try; only the second one was granted, and to another."""
+    own = scene.giver.artefact("bank1")
+    return {
+        "signed by the bank": sign_artefact(own.terms, Signer(os.urandom(32))),
+        "for another bank": scene.giver.grant("bank2"),
+        "not handed in": own,
+    }
+
+
+def _ungranted(drafts: dict[str, Artefact]) -> set[str]:
+    return {drafts[name].id(1).hex() for name in ("signed by the bank", "not handed in")}
+
+
+def _a_record(scene: Scene) -> bytes:
+    """The key of a record, which anybody sees on the ledger."""
+    records = answered(scene.network.get("bank1", "/v1/state?prefix=01"))["entries"][0]["pairs"]
+    return bytes.fromhex(records[0][0])
+
+
+def _permit_of_its_own(scene: Scene, record: bytes) -> bytes:
+    """A permit that the bank itself signed."""
+    terms = {"record_key": record, "version": 1, "fingerprint": bytes(16), "lender": 2}
+    signer = Signer(os.urandom(32))
+    made = sign_permit(signer, scene.network.chain_id, not_after=now_ms() + 600_000, **terms)
+    return encode_permit(made)
+
+
+_HANDS_IN = "/v1/consents/forward"
+"""What the subject signed for this bank is granted by it, as it should be: see the test of it above."""
 _VALUES = {
     "subject": SUBJECT,
     "issuer": 1,
@@ -406,32 +498,47 @@ _VALUES = {
     "authentication": "none",
     "preimage": "00" * 32,
     "wait": "none",
+    "prefix": "01",
+    "path": "0/000.p/1",
+    "id": "00" * 32,
+    "after": "0",
+    "ppm": 1_000_000,
+    "nonce": "00" * 16,
+    "pledge": "00" * 16,
 }
 
 
-def test_no_route_gives_anything(scene: Scene) -> None:
+def _values(scene: Scene, artefact: Artefact) -> dict[str, Any]:
+    """What fits the fields of any body and path, by name."""
+    record = _a_record(scene)
+    raw = base64.b64encode(artefact.raw).decode()
+    return {
+        **_VALUES,
+        "key": record.hex(),
+        "hexkey": record.hex(),
+        "records": [record.hex()],
+        "keys": [{"issuer": 1, "fingerprint": "00" * 16}],
+        "consent": artefact.id(1).hex(),
+        **dict.fromkeys(("artefact", "instruction", "transaction"), raw),
+        "permit": base64.b64encode(_permit_of_its_own(scene, record)).decode(),
+        "not_after": now_ms() + 600_000,
+    }
+
+
+@pytest.mark.parametrize("draft", ["signed by the bank", "for another bank", "not handed in"])
+def test_no_route_gives_anything(scene: Scene, draft: str) -> None:
     """Every route of a bank's node, with a key of every scope, filled with what fits."""
     document = answered(scene.network.get("bank1", "/v1/openapi.json"))
-    records = answered(scene.network.get("bank1", "/v1/state?prefix=01"))["entries"][0]["pairs"]
-    record = records[0][0]
-    artefact = scene.giver.artefact("bank1")
-    values = {
-        **_VALUES,
-        "key": record,
-        "hexkey": record,
-        "prefix": "01",
-        "path": "0/000.p/1",
-        "id": "00" * 32,
-        "after": "0",
-        "consent": base64.b64encode(artefact.raw).decode(),
-        "artefact": base64.b64encode(artefact.raw).decode(),
-        "instruction": base64.b64encode(artefact.raw).decode(),
-        "transaction": base64.b64encode(artefact.raw).decode(),
-    }
+    drafts = _drafts(scene)
     asked = 0
     for path, methods in document["paths"].items():
+        if (path, draft) == (_HANDS_IN, "not handed in"):
+            continue
+        values = _values(scene, drafts[draft])
+        if path == "/v1/dossiers":
+            values["consent"] = values["artefact"]
         for method, operation in methods.items():
-            url = re.sub(r"\{(\w+)\}", lambda found: str(values[found[1]]), path)
+            url = re.sub(r"\{(\w+)\}", lambda found, values=values: str(values[found[1]]), path)
             params = [
                 (each["name"], str(values[each["name"]]))
                 for each in operation.get("parameters", [])
@@ -439,29 +546,36 @@ def test_no_route_gives_anything(scene: Scene) -> None:
             ]
             content = operation.get("requestBody", {}).get("content", {})
             properties = content.get("application/json", {}).get("schema", {}).get("properties", {})
-            for filled in ({name: values[name] for name in properties if name in values}, dict(values), {}):
+            assert set(properties) <= set(values), f"{path}: say here what fits its new fields"
+            for filled in ({name: values[name] for name in properties}, values, {}):
                 if method == "get" and filled:
                     continue
                 asked += 1
-                client = scene.network.homes["bank1"].client()
-                with (
-                    httpx.Client(timeout=20) as http,
-                    http.stream(
-                        method.upper(),
-                        client.url + url,
-                        params=params,
-                        headers={"Authorization": f"Bearer {client.key}"},
-                        json=filled if method != "get" else None,
-                    ) as answer,
-                ):
-                    got = b""
-                    for piece in answer.iter_bytes():
-                        got += piece
-                        if url == "/v1/events" and b"block.certified" in got:
-                            break
-                scene.innocent(got, f"{method} {path}")
-    assert asked > 40
+                scene.innocent(_said(scene, method, url, params, filled), f"{method} {path}")
+    assert asked > 60
+    assert not scene.granted() & _ungranted(drafts)
     scene.no_new_use("routes")
+
+
+def _said(scene: Scene, method: str, url: str, params: list[tuple[str, str]], body: dict[str, Any]) -> bytes:
+    """All that a route of the bank's node answers; of a stream, up to the first block."""
+    client = scene.network.homes["bank1"].client()
+    with (
+        httpx.Client(timeout=20) as http,
+        http.stream(
+            method.upper(),
+            client.url + url,
+            params=params,
+            headers={"Authorization": f"Bearer {client.key}"},
+            json=body if method != "get" else None,
+        ) as answer,
+    ):
+        got = b""
+        for piece in answer.iter_bytes():
+            got += piece
+            if url == "/v1/events" and b"block.certified" in got:
+                break
+    return got
 
 
 _NOT_RUN = {
