@@ -19,7 +19,7 @@ from archivekit import (
     disclosed,
     whole_story,
 )
-from disclosurekit import QUERY
+from disclosurekit import QUERY, build
 from world import NOW_MS
 
 from taxledger.ledger import canonical, limits
@@ -249,6 +249,11 @@ def _replaced(position: int, value: Any) -> Callable[[list[Any]], list[Any]]:
         ("archive_decision_mismatch", "evidence_asked", _replaced(2, "2024-12-30")),
         ("archive_decision_mismatch", "decided", _replaced(2, "refer")),
         ("archive_decision_mismatch", "evidence", _replaced(3, [["custodian_silent", "a", "b"]])),
+        (
+            "archive_subject_mismatch",
+            "evidence",
+            lambda each: [1, [[["uscc:91110000000000000A", *each[1][0][0][1:]], each[1][0][1]]], None, []],
+        ),
         ("archive_draw_mismatch", "draw_ordered", _replaced(2, 499_999)),
         ("archive_pledges_mismatch", "pledged", _replaced(1, [bytes(16)])),
         ("loan_events_broken", "repaid", _replaced(4, 1)),
@@ -300,6 +305,17 @@ def test_a_decision_that_the_evidence_does_not_give() -> None:
     story.note("decided", [1, sha256(better), "approve", []])
     story.agree()
     assert code_of(sealed(story)) == "archive_decision_mismatch"
+
+
+def test_evidence_under_another_consent() -> None:
+    """Good evidence about the same enterprise, but not what the borrower of this loan consented to."""
+    _world, data, other = build(nonce=sha256(b"another consent"))
+    story = whole_story(
+        change={"consent_given": lambda each: [*each[:1], sha256(other.raw), *each[2:]]},
+    )
+    assert data != disclosed()[1]
+    story.files[0] = other.raw
+    assert code_of(sealed(story)) == "archive_consent_mismatch"
 
 
 def test_evidence_too_old_for_its_decision() -> None:
