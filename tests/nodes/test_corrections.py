@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import chainkit
 import pytest
 from custodykit import Custody, codes, counts, named_values, use_stored_keys
 
@@ -13,6 +14,7 @@ from taxledger.ledger.builtin import newest
 from taxledger.ledger.kinds import KINDS
 from taxledger.ledger.operations import Amend, decode_operation
 from taxledger.ledger.transaction import decode_transaction
+from taxledger.nodes.custodian.amend import Amender
 from taxledger.nodes.sources.rows import CellError, Item, RowChange, SourceRow
 
 SCHEMA = newest(KINDS["customs_declaration"])
@@ -146,6 +148,7 @@ def test_what_stood_once_is_a_duplicate(custody: Custody) -> None:
 def test_no_way_back_from_voided(custody: Custody) -> None:
     upload(custody, declaration(), change(status=VOIDED))
     assert codes(upload(custody, change(status=VALID, value=5))) == [(3, "status_backwards")]
+    assert codes(upload(custody, change(value=5))) == [(3, "status_backwards")]
     assert counts(upload(custody, change(status=VOIDED))) == (1, 0, 0, 1, 0)
 
 
@@ -207,6 +210,20 @@ def test_a_corrected_invoice_has_the_fingerprint_of_its_new_content(custody: Cus
     assert second.fingerprint == first.fingerprint
     assert reasons(custody) == [1]
     custody.verify()
+
+
+def test_a_change_is_of_the_record_that_took_a_revoked_ones_place(custody: Custody) -> None:
+    upload(custody, declaration())
+    amender = Amender(
+        custody.vault, chainkit.signer(chainkit.ISSUER), custody.ledger, clock=custody.ledger.clock
+    )
+    (revoked,) = custody.ledger.records()
+    amender.revoke(revoked, reason="wrong file")
+    assert codes(upload(custody, change(value=5))) == [(3, "status_backwards")]
+    assert counts(upload(custody, declaration(value=300), change(goods="tea"))) == (2, 1, 1, 0, 0)
+    found = {key: (int(value.status), value.version) for key, value in custody.ledger.records().items()}
+    assert found.pop(revoked) == (4, 1)
+    assert list(found.values()) == [(VALID, 2)]
 
 
 def test_a_dry_run_changes_nothing(custody: Custody) -> None:

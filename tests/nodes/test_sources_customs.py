@@ -126,11 +126,24 @@ def test_the_order_of_files_does_not_matter(tmp_path: Path) -> None:
     assert len(seen) == 1
     changes = [fields(row) for row in read(*paths)[1:]]
     assert changes[0] == changes[1]
+    # Only what was amended: another field may have been corrected by hand since.
+    assert changes[0].keys() == {"value", "goods", "procedure"}
     assert changes[0]["value"] == 9_000
     assert changes[0]["goods"] == "Tea (7 kg)"
     assert changes[2] == changes[3] == {
         "state": "cleared", "cleared": "2024-02-01", "currency": "GBP", "duty": 550, "tax": 200,
     }  # fmt: skip
+
+
+def test_an_amendment_is_read_before_the_cancellation(custody: Custody, tmp_path: Path) -> None:
+    cancelled = write(tmp_path / "1.xml", amendment(type_code="INV"))
+    lighter = write(tmp_path / "2.xml", amendment(body=amended_item(1, mass="12")))
+    declared = write(tmp_path / "3.xml", declaration())
+    assert attest(custody, cancelled, lighter, declared) == (3, 1, 2, 0, 0)
+    status, version, each = records(custody)["LRN1"]
+    assert (status, version, each["goods"]) == (VOIDED, 2, "Tea (12 kg)")
+    told = write(tmp_path / "4.xml", notification("10"))
+    assert attest(custody, told, declared) == (2, 0, 0, 2, 0)
 
 
 def test_messages_are_joined_by_the_number_of_customs(tmp_path: Path) -> None:

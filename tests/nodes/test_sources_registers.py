@@ -101,6 +101,7 @@ def test_a_newer_list_amends_and_an_older_one_does_not(
         ("2018", presumed, (1, 0, 0, 1, 0)),
         ("2017", definite, (1, 0, 0, 0, 1)),
         ("2019", definite, (1, 0, 0, 0, 1)),
+        ("2019", cleared.replace("05/03", "06/03"), (1, 0, 0, 0, 1)),
         ("2020", cleared, (1, 0, 1, 0, 0)),
     )
     for number, (year, line, expected) in enumerate(uploads):
@@ -111,6 +112,26 @@ def test_a_newer_list_amends_and_an_older_one_does_not(
         assert {each.code for each in outcome.files[0].rejections} <= {"content_outdated"}
         custody.verify()
     custody.vault.close()
+
+
+def test_nothing_is_attested_past_the_day_of_a_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_stored_keys(monkeypatch)
+    custody = Custody(tmp_path)
+    path = list_69b(tmp_path / "l.csv", "AAA080808HL8,Presunto,01/06/2018,,,,,,,")
+    ((schema, formats),) = sort_files([path]).groups
+    for through, moved in (("2022-12-01", None), ("2022-11-30", "2022-11-30")):
+        source = DocumentSource(schema, formats, SourceOptions())
+        outcome = custody.upload(path, source=source, through=through)
+        assert outcome.through == moved
+        assert bool(outcome.notes) == (moved is None)
+        assert custody.vault.attested_through(schema.kind) == moved
+    custody.vault.close()
+
+
+@pytest.mark.parametrize("day", ["31", "0", "99"])
+def test_a_list_of_no_day_of_the_calendar(day: str, tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="day of the list"):
+        read(list_69b(tmp_path / "l.csv", day=(day, "noviembre", "2022")))
 
 
 # --- Korea ----------------------------------------------------------------------------------
@@ -185,6 +206,15 @@ def test_months_are_local_in_summer_and_winter() -> None:
         assert zone.month_seconds(f"{year}-{month:02}") == int(end.timestamp() - begin.timestamp())
 
 
+def test_summer_time_that_ends_with_a_month() -> None:
+    """At half past midnight of 1 November, summer time: half past eleven of 31 October."""
+    zone = Zone(offset=0, summer=HOUR, begins=parse_rule("30100000"), ends=parse_rule("B0100708"))
+    assert zone.month(second(2012, 10, 31, 23, 15)) == "2012-11"
+    assert zone.month(second(2012, 10, 31, 23, 45)) == "2012-10"
+    south = Zone(offset=0, summer=HOUR, begins=parse_rule("A0100000"), ends=parse_rule("40100708"))
+    assert [south.month(second(2012, month, 1) - 900) for month in (2, 7)] == ["2012-02", "2012-06"]
+
+
 def test_readings_of_files_that_go_together_are_one_sum(tmp_path: Path) -> None:
     start = second(2012, 3, 1, 5)
     one = write(
@@ -249,6 +279,8 @@ def test_more_of_a_month_replaces_less(tmp_path: Path, monkeypatch: pytest.Monke
         (feed((0, 60, 1, None), zone="<tzOffset>99999</tzOffset>"), "offset_malformed"),
         (feed((0, 60, 1, None), zone="<dstStartRule>F60E2000</dstStartRule>"), "rule_malformed"),
         (feed(), "reading_missing"),
+        (feed((0, 60, 1, None), reading="\u00e9"), "meter_missing"),
+        (feed((0, 60, 1, None)).replace('related" href="/R', 'related" href="/X'), "reading_type_missing"),
         ('<feed xmlns="http://www.w3.org/2005/Atom"/>', "reading_missing"),
     ],
 )  # fmt: skip

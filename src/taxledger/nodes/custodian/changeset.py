@@ -95,7 +95,10 @@ class Known:
 
 @dataclass(slots=True)
 class Book:
-    """The records of one subject and year, by key, and by the key that a later content would have."""
+    """The records of one subject and year, by key, and by the key that a later content would have.
+
+    ``months`` are the month bytes of all of them.
+    """
 
     subject: str
     entry: TagEntry
@@ -104,6 +107,7 @@ class Book:
     rids: RidKeys
     known: dict[bytes, Known]
     erased: frozenset[int]
+    months: set[int]
 
 
 @dataclass(slots=True)

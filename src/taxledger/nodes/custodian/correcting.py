@@ -31,7 +31,8 @@ from taxledger.nodes.sources.rows import BadRow
 
 __all__ = ["Corrector"]
 
-_FORWARD = {(VALID, VOIDED), (REVERSED, VOIDED), (VALID, REVERSED)}
+_ALLOWED = {(VALID, VALID), (VALID, VOIDED), (VALID, REVERSED), (REVERSED, VOIDED), (REVERSED, REVERSED)}
+"""Rule 11 of the ledger: from the present status to the next."""
 _REASONS = {VOIDED: REASON_VOIDED, REVERSED: REASON_REVERSED}
 
 
@@ -82,7 +83,7 @@ class Corrector:
             # As it stands, or as it once stood: files that were read before change nothing when read again.
             batch.rows.append((file, line, known.key, DUPLICATE))
             return DUPLICATE, None
-        if target != known.status and (known.status, target) not in _FORWARD:
+        if (known.status, target) not in _ALLOWED:
             name = Status(known.status).name.lower()
             return REJECTED, bad_row(
                 line, "status_backwards", Status(status).name.lower(),
@@ -107,9 +108,11 @@ class Corrector:
         place: tuple[int, int],
     ) -> None:  # fmt: skip
         file, line = place
-        corrected = content != known.content or known.status == status
-        reason = REASON_CORRECTION if corrected and status not in _REASONS else _REASONS[status]
+        # A record that was reversed and stays so is corrected; so is one that stays valid.
+        reason = REASON_CORRECTION if known.status == status else _REASONS[status]
         earlier = batch.changes.get(known.key)
+        if earlier is not None and earlier.status == status:
+            reason = earlier.reason
         if earlier is not None:
             # Two steps within one batch become one: nobody saw the one between.
             earlier.values, earlier.content, earlier.status = values, content, status

@@ -167,7 +167,7 @@ class Matcher:
                 continue
             book = book or self._open_book(subject, year)
             tag = book.entry.tag
-            for month in sorted({key[_MONTH] for key in book.known}, reverse=True):
+            for month in sorted(book.months, reverse=True):
                 rid_key, prefix = book.rids.of(month), month_prefix(member, kind, tag, month)
                 first = self._packer.record_id(rid_key, tag, packed, chosen)
                 known, attempt = book.known.get(prefix + first), 0
@@ -198,12 +198,15 @@ class Matcher:
             if each.version > 1:
                 # What a correction made of it: a row that says the same belongs to this record.
                 known.setdefault(each.key[:21] + each.content, record)
-        rids = RidKeys(self._vault, entry.tag, keys.secret, {key[_MONTH] for key in known})
-        book = Book(subject, entry, prefix, keys.secret, rids, known, erased_months(self._vault, prefix))
+        months = {key[_MONTH] for key in known}
+        rids = RidKeys(self._vault, entry.tag, keys.secret, months)
+        erased = erased_months(self._vault, prefix)
+        book = Book(subject, entry, prefix, keys.secret, rids, known, erased, months)
         self.batch.books[subject, year] = book
         return book
 
     def _accept(self, row: SourceRow, book: Book, new: NewRecord) -> None:
+        book.months.add(new.month)
         statuses = {new.content: 1 << new.status}
         book.known[new.key] = Known(new.key, 1, new.status, statuses, new.content, 0, new)
         self.batch.new.append(new)

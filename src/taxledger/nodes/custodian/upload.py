@@ -26,7 +26,7 @@ from pathlib import Path
 
 from taxledger.ledger.errors import FormatError
 from taxledger.ledger.operations import encode_attest
-from taxledger.ledger.schemas import Schema, is_date
+from taxledger.ledger.schemas import is_date
 from taxledger.nodes.custodian.batches import Batches
 from taxledger.nodes.custodian.changeset import ERASED
 from taxledger.nodes.custodian.matching import Matcher, warn_twins
@@ -39,7 +39,7 @@ from taxledger.nodes.custodian.tags import Keyring, require_accepted
 from taxledger.nodes.custodian.vault import Vault
 from taxledger.nodes.custodian.verdicts import Verdicts
 from taxledger.nodes.memberkeys import TransactionSigner
-from taxledger.nodes.sources.rows import BadRow, RowChange, Source
+from taxledger.nodes.sources.rows import BadRow, DatedSource, RowChange, Source
 
 __all__ = ["BATCH_RECORDS", "Progress", "Uploader"]
 
@@ -213,7 +213,7 @@ class _Run:
             if tally.refused_keys:
                 self._take_back()
             self._batches.note_counts(self._number, tally.files, done=True)
-            moved = self._move_through(source.schema, through)
+            moved = self._move_through(source, through)
         finally:
             self._outbox.close()
             self._verdicts.close()
@@ -322,11 +322,17 @@ class _Run:
 
     # --- attested through -------------------------------------------------------------------
 
-    def _move_through(self, schema: Schema, through: str | None) -> str | None:
+    def _move_through(self, source: Source, through: str | None) -> str | None:
         """The last transaction, when all that it vouches for is certified."""
         if through is None:
             return None
-        tally = self._tally
+        tally, schema = self._tally, source.schema
+        known = source.through_max if isinstance(source, DatedSource) else None
+        if known is not None and known < through:
+            tally.notes.append(
+                f"attested through was not moved to {through}: the files say nothing of what came after {known}"
+            )
+            return None
         # A row of an erased month is no omission: the erased records are there, and are counted.
         wanting = any(bad.code != ERASED for each in tally.files for bad in each.rejections)
         if tally.refused or wanting or any(each.error for each in tally.files):

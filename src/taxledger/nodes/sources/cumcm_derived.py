@@ -33,6 +33,7 @@ __all__ = ["FILINGS", "GRADES", "CumcmFilings", "CumcmGrades"]
 _DERIVED = "derived"
 _DAY_DUE = 15
 _YEAR = 2019
+_MONTHS_MAX = 600
 _ENTERPRISE, _NAME, _GRADE = "企业代号", "企业名称", "信誉评级"
 _GRADES = ("A", "B", "C", "D")
 _DIRECTIONS = ("purchase", "sale")
@@ -41,12 +42,10 @@ _DIRECTIONS = ("purchase", "sale")
 @dataclass(slots=True)
 class _Enterprise:
     """Attributes:
-    files: that hold its invoices, in order; the first also gives its filings.
     invoices: status by fields: equal rows are one invoice, void where one of them is.
     unread: rows that could not be read: what its filings would be is not known.
     """
 
-    files: list[Path] = field(default_factory=list)
     invoices: dict[Row, int] = field(default_factory=dict)
     unread: int = 0
 
@@ -62,6 +61,7 @@ class CumcmFilings:
         self.schema: Schema = newest(KINDS["tax_filing"])
         self._invoices = CumcmSource(options.subject)
         self._enterprises: dict[str, _Enterprise] = {}
+        self._first: dict[Path, list[str]] = {}
         self._bad: dict[Path, list[BadRow]] = {}
         self._errors: dict[Path, FormatError] = {}
         self._prepared: set[Path] = set()
@@ -81,10 +81,8 @@ class CumcmFilings:
             raise self._errors[path]
         yield from self._bad.get(path, ())
         line = 0
-        for subject, enterprise in self._enterprises.items():
-            if enterprise.files[0] != path:
-                continue
-            for row in self._filings(subject, enterprise):
+        for subject in self._first.get(path, ()):
+            for row in self._filings(subject, self._enterprises[subject]):
                 line += 1
                 yield row._replace(line=line) if isinstance(row, SourceRow) else row
 
@@ -95,10 +93,11 @@ class CumcmFilings:
                 if isinstance(row, BadRow):
                     self._bad.setdefault(path, []).append(row)
                     continue
-                enterprise = self._enterprises.setdefault(row.subject, _Enterprise())
-                if row.subject not in touched:
-                    touched.add(row.subject)
-                    enterprise.files.append(path)
+                if row.subject not in self._enterprises:
+                    self._enterprises[row.subject] = _Enterprise()
+                    self._first.setdefault(path, []).append(row.subject)
+                enterprise = self._enterprises[row.subject]
+                touched.add(row.subject)
                 status = enterprise.invoices.get(row.values)
                 enterprise.invoices[row.values] = row.status if status is None else max(status, row.status)
         except FormatError as error:
@@ -121,6 +120,14 @@ class CumcmFilings:
             if status == Status.VALID:
                 of_month[0 if sale else 1] += _amount(row[tax])
                 of_month[2] += _amount(row[net]) if sale else 0
+        if max(sums) - min(sums) > _MONTHS_MAX:
+            error = CellError(
+                "period_malformed",
+                f"invoices of at most {_MONTHS_MAX} months",
+                f"不超过 {_MONTHS_MAX} 个月的发票",
+            )
+            yield error.row(1, _ENTERPRISE, subject)
+            return
         for month in range(min(sums), max(sums) + 1):
             yield self._filing(subject, month, *sums.get(month, [0, 0, 0]))
 

@@ -34,7 +34,7 @@ from taxledger.nodes.sources import (
     vefa,
 )
 from taxledger.nodes.sources.formats import Format, Look, SourceOptions, look_at
-from taxledger.nodes.sources.rows import Item, PreparedSource, Source
+from taxledger.nodes.sources.rows import DatedSource, Item, PreparedSource, Source
 
 __all__ = ["FORMATS", "DocumentSource", "Sorted", "detect", "sort_files"]
 
@@ -118,6 +118,12 @@ class DocumentSource:
     def rows(self, path: Path) -> Iterator[Item]:
         """Every row of the file by the source of its format. Raises FormatError."""
         return self._opened[self.formats[path]].rows(path)
+
+    @property
+    def through_max(self) -> str | None:
+        """The earliest of its sources: see ``rows.DatedSource``."""
+        days = [each.through_max for each in self._opened.values() if isinstance(each, DatedSource)]
+        return min((day for day in days if day is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,6 @@ from taxledger.ledger.errors import FormatError
 from taxledger.ledger.kinds import KINDS
 from taxledger.ledger.records import Status, parse_subject
 from taxledger.ledger.schemas import Row, Schema, Value
-from taxledger.nodes.sources.cells import parse_text
 from taxledger.nodes.sources.currencies import MINOR_DIGITS
 from taxledger.nodes.sources.espitime import SECONDS_MAX, Zone, parse_offset, parse_rule
 from taxledger.nodes.sources.formats import Format, Look, SourceOptions
@@ -48,6 +47,7 @@ _MULTIPLIER_MAX = 9
 _PLACE = re.compile(
     r"(?:RetailCustomer|Subscription)/([^/?#]+)/UsagePoint/([^/?#]+)/MeterReading/([^/?#]+)/?$"
 )
+_NAME = re.compile(r"[!-~]{1,200}")
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 _PARTIAL = re.compile(r"partial: ([0-9TZ:-]{20})/([0-9TZ:-]{20}), ([0-9]{1,12}) s")
 
@@ -123,40 +123,27 @@ class GreenButtonSource:
     def _read(self, feed: Element, found: _File) -> None:
         if feed.name != "feed" or feed.namespace != _ATOM:
             raise FormatError(f"expected an Atom feed of Green Button, got the root {feed.name!r:.80}")
-        entries = _entries(feed)
-        readings = entries.get("MeterReading", [])
-        if not readings:
+        parts = _parts(feed)
+        if not parts.meters:
             error = feed.error("reading_missing", "a meter reading", "计量读数", "a feed without one")
             found.bad.append(error.bad_row())
-        for entry in readings:
+        for entry in parts.meters:
             try:
-                self._read_meter(entry, entries, found)
+                self._read_meter(entry, parts, found)
             except ElementError as error:
                 found.bad.append(error.bad_row())
 
-    def _read_meter(self, entry: Element, entries: Mapping[str, list[Element]], found: _File) -> None:
+    def _read_meter(self, entry: Element, parts: _Parts, found: _File) -> None:
         href = _link(entry, "self")
         place = _PLACE.search(href)
-        if place is None:
+        if place is None or not _NAME.fullmatch(f"{place[2]}/{place[3]}"):
             raise entry.error("meter_missing", "a link to the usage point", "指向用能点的链接", href)
-        type_ = _related(entry, entries.get("ReadingType", []))
+        type_ = _related(entry, parts.types)
         scale = _check_type(type_)
-        point = next(
-            (each for each in entries.get("UsagePoint", []) if href.startswith(_link(each, "self"))), None
-        )
-        meter = (
-            self._owner(entry, place[1]),
-            _utility(entry, point),
-            parse_text(f"{place[2]}/{place[3]}"[:200]),
-        )
-        blocks = [
-            block
-            for each in entries.get("IntervalBlock", [])
-            if _link(each, "up") == f"{href}/IntervalBlock"
-            or _link(each, "self").startswith(f"{href}/IntervalBlock")
-            for block in each.find_all("a:content/IntervalBlock")
-        ]
-        zone = _zone(entries.get("LocalTimeParameters", []))
+        utility = _utility(entry, parts.points.get(href[: place.end(2)]))
+        meter = self._owner(entry, place[1]), utility, f"{place[2]}/{place[3]}"
+        blocks = parts.blocks.get(href, [])
+        zone = _zone(parts.zones)
         in_watt_hours, currency = type_.text_or_none("uom") == _WATT_HOURS, type_.text_or_none("currency")
         lines: dict[str, int] = {}
         months: dict[str, dict[int, _Reading]] = {}
@@ -229,14 +216,35 @@ class GreenButtonSource:
         return None
 
 
-def _entries(feed: Element) -> dict[str, list[Element]]:
-    """The entries of a feed by the name of what is in them."""
-    found: dict[str, list[Element]] = {}
+@dataclass(slots=True)
+class _Parts:
+    """What a feed holds: entries of meters and zones; usage points and reading types by their link; interval blocks
+    by the link of their meter.
+    """
+
+    meters: list[Element] = field(default_factory=list)
+    zones: list[Element] = field(default_factory=list)
+    points: dict[str, Element] = field(default_factory=dict)
+    types: dict[str, Element] = field(default_factory=dict)
+    blocks: dict[str, list[Element]] = field(default_factory=dict)
+
+
+def _parts(feed: Element) -> _Parts:
+    found = _Parts()
     for entry in feed.find_all("a:entry"):
-        for name in dict.fromkeys(
-            each.name for content in entry.find_all("a:content") for each in content.children
-        ):
-            found.setdefault(name, []).append(entry)
+        href = _link(entry, "self")
+        for each in (child for content in entry.find_all("a:content") for child in content.children):
+            if each.name == "MeterReading":
+                found.meters.append(entry)
+            elif each.name == "LocalTimeParameters":
+                found.zones.append(each)
+            elif each.name == "UsagePoint":
+                found.points.setdefault(href, each)
+            elif each.name == "ReadingType":
+                found.types.setdefault(href, each)
+            elif each.name == "IntervalBlock":
+                up = _link(entry, "up") or href
+                found.blocks.setdefault(up.partition("/IntervalBlock")[0], []).append(each)
     return found
 
 
@@ -251,12 +259,12 @@ def _link(entry: Element, relation: str) -> str:
     )
 
 
-def _related(entry: Element, types: Sequence[Element]) -> Element:
+def _related(entry: Element, types: Mapping[str, Element]) -> Element:
     """The reading type of a meter reading."""
-    links = {each.attributes.get("href", "") for each in entry.find_all("a:link")}
-    for each in types:
-        if _link(each, "self") in links:
-            return each.one("a:content/ReadingType")
+    for each in entry.find_all("a:link"):
+        type_ = types.get(each.attributes.get("href", ""))
+        if type_ is not None:
+            return type_
     raise entry.error("reading_type_missing", "a linked ReadingType", "关联的读数类型", "")
 
 
@@ -274,7 +282,7 @@ def _check_type(type_: Element) -> int:
 
 
 def _utility(entry: Element, point: Element | None) -> str:
-    kind = None if point is None else point.text_or_none("a:content/UsagePoint/ServiceCategory/kind")
+    kind = None if point is None else point.text_or_none("ServiceCategory/kind")
     if kind not in _UTILITIES:
         raise entry.error(
             "utility_unknown", "electricity, gas, water or heat", "电、燃气、水或热力", kind or ""
@@ -285,7 +293,7 @@ def _utility(entry: Element, point: Element | None) -> str:
 def _zone(entries: Sequence[Element]) -> Zone:
     if not entries:
         return Zone()
-    local = entries[0].one("a:content/LocalTimeParameters")
+    local = entries[0]
     return Zone(
         offset=local.read_or_none("tzOffset", parse_offset) or 0,
         summer=local.read_or_none("dstOffset", parse_offset) or 0,

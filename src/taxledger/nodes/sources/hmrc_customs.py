@@ -10,7 +10,7 @@ repeat, or whose MRN a notification of the same upload tells. All files of an up
 * of the notifications those change it that say something of it: clearance, rejection, tax, cancellation
 * what has no declaration in the upload is refused, but with ``--subject`` changes the record attested before
 
-So the order of files does not matter: declarations come first.
+So the order of files does not matter: declarations are read first, cancellations last.
 """
 
 from __future__ import annotations
@@ -54,16 +54,19 @@ class _Chain:
     Attributes:
         first: the declaration; ambiguous where another subject's has the same reference.
         messages: all others, in order of files.
+        amended, noted: what they make of it, once it was asked for.
     """
 
     def __init__(self, first: Message) -> None:
         self.first = first
         self.ambiguous = False
         self.messages: list[Message] = []
+        self.amended: dict[str, Value] | None = None
+        self.noted: dict[str, Value] | None = None
 
-    @property
-    def amendments(self) -> list[Message]:
-        return [each for each in self.messages if each.kind == AMENDMENT]
+    def add(self, message: Message) -> None:
+        self.messages.append(message)
+        self.amended = self.noted = None
 
 
 class HmrcCustomsSource:
@@ -102,12 +105,15 @@ class HmrcCustomsSource:
         for each in others:
             about = self._chain(each)
             if about is not None:
-                about.messages.append(each)
+                about.add(each)
         return sorted(paths, key=self._rank)
 
-    def _rank(self, path: Path) -> bool:
+    def _rank(self, path: Path) -> int:
+        """Declarations first, and what voids them last: nothing amends a record that is voided."""
         found = self._read[path]
-        return not (isinstance(found, Message) and found.kind == DECLARATION)
+        if not isinstance(found, Message):
+            return 1
+        return 0 if found.kind == DECLARATION else 2 if _cancels(found) else 1
 
     def _chain(self, message: Message) -> _Chain | None:
         return self._chains.get(self._reference(message))
@@ -187,13 +193,20 @@ class HmrcCustomsSource:
                 "同一次上传中含有其申报（按 LRN，或通知所示 MRN），或用 --subject 指明主体",
             )
         self._check_subject(subject)
-        cancels = message.kind == CANCELLATION or message.code == CANCELLED
         change = partial(RowChange, line=message.line, subject=subject, identity={"number": reference})
-        if cancels:
+        if _cancels(message):
             return change(status=int(Status.VOIDED))
+        if chain is None:
+            return change(fields=_alone(message) if message.kind == AMENDMENT else _noted([message], None))
         if message.kind == AMENDMENT:
-            return change(fields=_amended(chain) if chain is not None else _alone(message))
-        return change(fields=_noted(chain.messages if chain is not None else [message], chain))
+            chain.amended = _amended(chain) if chain.amended is None else chain.amended
+            return change(fields=chain.amended)
+        chain.noted = _noted(chain.messages, chain) if chain.noted is None else chain.noted
+        return change(fields=chain.noted)
+
+
+def _cancels(message: Message) -> bool:
+    return message.kind == CANCELLATION or message.code == CANCELLED
 
 
 def _owner(message: Message) -> str | None:
@@ -220,11 +233,11 @@ def _fields(first: Message, stated: Declaration, amended: int) -> dict[str, Valu
 
 def _amended(chain: _Chain) -> dict[str, Value]:
     """What all amendments of the upload together make other than it was declared: so none undoes another."""
-    stated = chain.first.stated
-    for each in chain.amendments:
+    stated, amendments = chain.first.stated, [each for each in chain.messages if each.kind == AMENDMENT]
+    for each in amendments:
         stated = merge(stated, each.stated)
     before = _fields(chain.first, chain.first.stated, 0)
-    after = _fields(chain.first, stated, len(chain.amendments))
+    after = _fields(chain.first, stated, len(amendments))
     return {name: value for name, value in after.items() if value != before[name]}
 
 

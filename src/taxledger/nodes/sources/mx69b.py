@@ -57,10 +57,12 @@ class Mx69bSource:
 
     Attributes:
         schema: ``tax_arrears``.
+        through_max: the day of the oldest list that was read.
     """
 
     def __init__(self, options: SourceOptions) -> None:
         self.schema: Schema = newest(KINDS["tax_arrears"])
+        self.through_max: str | None = None
         self._subject = options.subject
 
     def rows(self, path: Path) -> Iterator[SourceRow | BadRow]:
@@ -69,6 +71,7 @@ class Mx69bSource:
             with open_text(path, "iso-8859-1") as text:
                 reader = csv.reader(text)
                 published, header = _heading(path, reader)
+                self.through_max = min(self.through_max or published, published)
                 for cells in reader:
                     if any(map(strip_cell, cells)):
                         yield self._row(reader.line_num, cells, header, published)
@@ -137,9 +140,7 @@ def _heading(path: Path, reader: Iterator[list[str]]) -> tuple[str, list[str]]:
         cells = [strip_cell(cell) for cell in next(reader, [])]
         title = _TITLE.match(cells[0]) if cells else None
         if title is not None and title[2].lower() in _MONTHS:
-            published = parse_date(
-                f"{title[1]}/{_MONTHS.index(title[2].lower()) + 1}/{title[3]}", _DATE_FORMS
-            )
+            published = _day(path, title[1], _MONTHS.index(title[2].lower()) + 1, title[3])
         if _RFC in cells and _SITUATION in cells:
             wanted = (_RFC, _SITUATION, _OPENED, *(name for names in _CLOSED.values() for name in names))
             missing = [name for name in wanted if cells.count(name) != 1]
@@ -150,6 +151,13 @@ def _heading(path: Path, reader: Iterator[list[str]]) -> tuple[str, list[str]]:
                 raise FormatError(f"{path}: expected 'Información actualizada al …' above the header")
             return published, cells
     raise FormatError(f"{path}: expected the columns {_RFC}, {_SITUATION}, … in the first {_LINES_MAX} lines")
+
+
+def _day(path: Path, day: str, month: int, year: str) -> str:
+    try:
+        return parse_date(f"{day}/{month}/{year}", _DATE_FORMS)
+    except CellError:
+        raise FormatError(f"{path}: expected the day of the list, got {day}/{month}/{year}") from None
 
 
 def _situation(cell: str) -> str:

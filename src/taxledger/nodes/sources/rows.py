@@ -20,6 +20,7 @@ __all__ = [
     "BadRow",
     "CellError",
     "Correction",
+    "DatedSource",
     "Item",
     "PreparedSource",
     "RowChange",
@@ -145,6 +146,19 @@ class PreparedSource(Source, Protocol):
         """All files of an upload, each once, in the order in which they are to be read. Raises nothing: a file
         that can't be read says so when its rows are asked for.
         """
+
+
+@runtime_checkable
+class DatedSource(Source, Protocol):
+    """A source whose files state what is known on a day of their own.
+
+    Attributes:
+        through_max: ``YYYY-MM-DD`` after which the files read so far say nothing, or None. With them nothing can be
+            attested through a later day.
+    """
+
+    @property
+    def through_max(self) -> str | None: ...
 
 
 def open_binary(path: Path) -> IO[bytes]:
