@@ -288,6 +288,28 @@ def test_meters_refused(text: str, code: str, tmp_path: Path) -> None:
     assert codes(read(write(tmp_path / "m.xml", text))) == [code]
 
 
+def test_customers_by_their_links(tmp_path: Path) -> None:
+    text = feed((0, 60, 1, None))
+    path = write(
+        tmp_path / "s.xml",
+        text.replace("/espi/1_1/resource/RetailCustomer/C1/", "https://x.org/Subscription/5/"),
+    )
+    (row,) = read(path)
+    assert row.subject == "name:greenbutton:5"  # type: ignore[union-attr]
+    nobody = write(tmp_path / "n.xml", text.replace("/espi/1_1/resource/RetailCustomer/C1/", ""))
+    assert codes(read(nobody)) == ["subject_missing"]
+    assert codes(read(nobody, subject="eori:GB1")) == ["SourceRow"]
+
+
+def test_the_longer_list(tmp_path: Path) -> None:
+    """With the names and numbers that the whole list has."""
+    header = HEADER_69B.replace("RFC,", "No,RFC,Nombre del Contribuyente,")
+    path = write(tmp_path / "l.csv", TITLE_69B.format("1", "mayo", "2023") + header
+                 + '1,AAA080808HL8,"UNO, S.A.",Presunto,01/06/2018,,,,,,,\n', "iso-8859-1")  # fmt: skip
+    assert detect(path) == "mx-69b"
+    assert codes(read(path)) == ["SourceRow"]
+
+
 def test_water_by_its_cost(tmp_path: Path) -> None:
     (row,) = read(write(tmp_path / "w.xml", feed((0, 60, 7, 250_000), kind="2", uom="42", currency="978")))
     each = named(row, USAGE)

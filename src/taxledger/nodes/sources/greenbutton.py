@@ -44,9 +44,8 @@ _CURRENCIES = {
 _COST_DIGITS = 5
 _NANO_DIGITS = 9
 _MULTIPLIER_MAX = 9
-_PLACE = re.compile(
-    r"(?:RetailCustomer|Subscription)/([^/?#]+)/UsagePoint/([^/?#]+)/MeterReading/([^/?#]+)/?$"
-)
+_PLACE = re.compile(r"(?:([^/?#]+)/)?UsagePoint/([^/?#]+)/MeterReading/([^/?#]+)/?$")
+"""Customer (or subscription), usage point and meter reading."""
 _NAME = re.compile(r"[!-~]{1,200}")
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 _PARTIAL = re.compile(r"partial: ([0-9TZ:-]{20})/([0-9TZ:-]{20}), ([0-9]{1,12}) s")
@@ -164,9 +163,15 @@ class GreenButtonSource:
             known.months.setdefault(month, {}).update(readings)
             found.rows.append((lines[month], meter, month))
 
-    def _owner(self, entry: Element, customer: str) -> str:
+    def _owner(self, entry: Element, customer: str | None) -> str:
         if self._subject is not None:
             return self._subject
+        if customer is None:
+            raise entry.error(
+                "subject_missing",
+                "a customer in its links, or --subject",
+                "链接中的客户，或用 --subject 指明",
+            )
         try:
             return parse_subject(f"name:greenbutton:{customer}")
         except FormatError:

@@ -25,7 +25,7 @@ from taxledger.ledger.schemas import Row, Schema, Value
 from taxledger.nodes.sources.cells import parse_amount, parse_iso_date, parse_text
 from taxledger.nodes.sources.formats import Format, Look, SourceOptions
 from taxledger.nodes.sources.jsonreader import read_json
-from taxledger.nodes.sources.rows import BadRow, CellError, SourceRow
+from taxledger.nodes.sources.rows import BadRow, CellError, SourceRow, open_binary
 
 __all__ = ["FORMAT", "HmrcVatSource"]
 
@@ -288,8 +288,6 @@ def _period_key(text: str) -> str:
 
 
 def _is_vrn_list(path: Path) -> bool:
-    from taxledger.nodes.sources.rows import open_binary
-
     try:
         with open_binary(path) as file:
             head = file.read(4096)

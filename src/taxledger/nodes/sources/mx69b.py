@@ -187,7 +187,8 @@ def _closed(row: dict[str, str], situation: str) -> tuple[str, str | None]:
 
 def _looks(look: Look) -> bool:
     # The head of such a file may be decoded in another encoding.
-    return any(len(line) > 2 and line[0] == _RFC and "contribuyente" in line[1] for line in look.lines)
+    wanted = re.compile(r"Situaci.{1,2}n del contribuyente")
+    return any(_RFC in line and any(map(wanted.fullmatch, line)) for line in look.lines)
 
 
 FORMAT = Format(
