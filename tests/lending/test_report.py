@@ -12,6 +12,7 @@ import subprocess
 import sys
 import unicodedata
 from dataclasses import replace
+from functools import lru_cache
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -34,18 +35,24 @@ from taxledger.ledger.kinds import KINDS
 from taxledger.lending.decision import Decision
 from taxledger.lending.facts import Facts
 from taxledger.lending.report import LANGUAGES, Language, make_portrait, render_html, render_pdf
-from taxledger.lending.report.blocks import Label, Plot, Portrait, Rect
+from taxledger.lending.report.blocks import Label, Line, Plot, Portrait, Rect
 from taxledger.lending.report.figures import money, share, show_value, steps
 from taxledger.lending.report.fonts import FONT_VARIABLE, find_font
 from taxledger.lending.report.plain import plain
+from taxledger.lending.report.plots import gauge
 from taxledger.lending.report.texts import TEXTS
+
+
+@lru_cache
+def the_facts() -> Facts:
+    return sample_facts()
 
 
 def portrait_of(
     language: Language = "zh", facts: Facts | None = None, decision: Decision | None = None
 ) -> Portrait:
     return make_portrait(
-        facts or sample_facts(),
+        facts or the_facts(),
         sample_notes(),
         decision or sample_decision(),
         language=language,
@@ -216,6 +223,25 @@ def test_nothing_verified() -> None:
     assert "证据不完整" in text
     assert "没有通过核验的证据" in text
     assert render_pdf(empty, DECIDED_MS).startswith(b"%PDF-")
+
+
+@pytest.mark.parametrize(
+    ("value", "thresholds", "bar", "lines"),
+    [
+        (2, (2,), (0, 80), [80]),
+        (1, (2,), (0, 40), [80]),
+        (0, (0,), (0, 3), [0]),
+        (1_000_000, (500_000,), (0, 80), [40]),
+        (-50, (50,), (10, 40), [90]),
+        (3, (5, 4), (0, 48), [80, 64]),
+    ],
+)
+def test_gauges(value: int, thresholds: tuple[int, ...], bar: tuple[int, int], lines: list[int]) -> None:
+    """A hundred wide: (where the bar begins, how long it is), where the thresholds stand."""
+    marks = gauge(value, thresholds, "good", summary="", width=100).marks
+    drawn = next(each for each in marks if isinstance(each, Rect) and each.tone == "good")
+    assert (drawn.x, drawn.width) == bar
+    assert [each.x1 for each in marks if isinstance(each, Line)] == lines
 
 
 # --- the same again -------------------------------------------------------------------------

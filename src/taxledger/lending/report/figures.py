@@ -63,7 +63,7 @@ def scale_of(largest: int, currency: str, language: Language) -> tuple[int, str]
     return per_unit, ""
 
 
-def steps(lowest: int, highest: int, count: int = 4) -> list[int]:
+def steps(lowest: int, highest: int, count: int = 5) -> list[int]:
     """Round numbers from at most ``lowest`` to at least ``highest``, about ``count`` apart; 0 is one of them."""
     span = max(highest, 0) - min(lowest, 0) or 1
     raw = max(1, -(-span // count))

@@ -151,11 +151,11 @@ def _largest(context: Context, title: str, tone: str, facts: list[Fact]) -> Sect
         )
         for name, amount, colour in rows
     ]
-    note = say(
-        "top_note",
-        top1=share(top[0][1] * 1_000_000 // whole),
-        top5=share(sum(amount for _name, amount in top) * 1_000_000 // whole),
-        n=f"{len(ordered):,}",
-    )
-    blocks: list[Block] = [Note(text=note, tone="ink"), horizontal(bars, summary=say(title))]
+    if title == "customers":  # as decisions compute them
+        said = [context.feature(id) for id in ("top1_share_12m", "top5_share_12m", "counterparties_12m")]
+    else:
+        five = sum(amount for _name, amount in top)
+        said = [share(each * 1_000_000 // whole) for each in (top[0][1], five)] + [f"{len(ordered):,}"]
+    note = say("top_note", top1=said[0], top5=said[1], n=said[2])
+    blocks: list[Block] = [Note(text=note, tone="ink"), horizontal(bars, whole=whole, summary=say(title))]
     return Section(title=say(title), blocks=tuple(blocks))

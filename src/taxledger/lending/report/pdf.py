@@ -35,7 +35,7 @@ from taxledger.lending.report.texts import TEXTS, Language, text
 
 __all__ = ["render_pdf"]
 
-_MARGIN_MM, _WIDTH_MM, _BOTTOM_MM = 15, 180, 20
+_MARGIN_MM, _WIDTH_MM, _BOTTOM_MM = 15, 180, 16
 _FAMILY = "report"
 _COLOURS = {
     "ink": (27, 39, 51),
@@ -164,7 +164,8 @@ class _Page(FPDF):
         self._write(_MARGIN_MM, top + 5, lines, 0, 8.5)
         y = top + 6 + 8.5 * len(lines)
         self._style("muted", 9)
-        for each in (portrait.subject, "    ".join(portrait.lines)):
+        named = () if portrait.subject == portrait.name else (portrait.subject,)
+        for each in (*named, "    ".join(portrait.lines)):
             lines = self._lines(each, _WIDTH_MM, 9)
             self._write(_MARGIN_MM, y, lines, 0, 5)
             y += 5 * len(lines)
@@ -176,7 +177,7 @@ class _Page(FPDF):
     def put_section(self, section: Section) -> None:
         if section.title:
             first = section.blocks[0] if section.blocks else None
-            self._room(18 + min(sum(self._height(each) for each in section.blocks[:2]) if first else 0, 90))
+            self._room(13 + min(sum(self._height(each) for each in section.blocks[:2]) if first else 0, 90))
             y = self.get_y() + 3
             self.set_fill_color(*_COLOURS["blue"])
             self.rect(_MARGIN_MM, y, 1, 6, style="F")

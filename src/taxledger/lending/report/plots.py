@@ -168,15 +168,14 @@ def _legend(entries: Sequence[tuple[str, Tone]]) -> list[Mark]:
     return marks
 
 
-def horizontal(bars: Sequence[Bar], *, summary: str) -> Plot:
-    """Bars by name, one a row."""
+def horizontal(bars: Sequence[Bar], *, whole: int, summary: str) -> Plot:
+    """Bars by name, one a row, each as long as its part of the whole."""
     row, name_width, value_width, share_width = 54, 620, 290, 130
     room = WIDTH - name_width - value_width - share_width
-    largest = max((each.value for each in bars), default=0) or 1
     marks: list[Mark] = []
     for at, each in enumerate(bars):
         y = at * row
-        length = max(each.value, 0) * room // largest
+        length = min(max(each.value, 0) * room // max(whole, 1), room)
         title = f"{each.name}: {each.shown}, {each.share}"
         marks += [
             Label(x=0, y=y + 35, text=fit(each.name, name_width - 30), size=_SIZE),
@@ -188,17 +187,16 @@ def horizontal(bars: Sequence[Bar], *, summary: str) -> Plot:
     return Plot(width=WIDTH, height=max(len(bars), 1) * row, marks=tuple(marks), summary=summary)
 
 
-def gauge(value: int, thresholds: Sequence[int], tone: Tone, *, summary: str, width: int = 280) -> Plot:
+def gauge(value: int, thresholds: Sequence[int], tone: Tone, *, summary: str, width: int = 260) -> Plot:
     """A value as a bar, with a line at each threshold; the bar ends at five quarters of the largest."""
     height = 34
     largest = max(abs(value), *(abs(each) for each in thresholds), 1)
-    full = largest * 5 // 4 or 1
     low = min(value, *thresholds, 0)
-    span = full - (low * 5 // 4 if low < 0 else 0)
-    zero = (-low * 5 // 4) * width // span if low < 0 else 0
+    span = 5 * (largest - low)  # in quarters: five quarters of the largest, and of what lies below 0
+    zero = -5 * low * width // span
 
     def place(amount: int) -> int:
-        return min(max(zero + amount * width // span, 0), width)
+        return min(max(zero + 4 * amount * width // span, 0), width)
 
     begin, end = sorted((zero, place(value)))
     marks: list[Mark] = [

@@ -179,10 +179,10 @@ def _rules(context: Context, decision: Decision) -> tuple[Block, ...]:
     say = context.say
     headings = (
         Column(title=say("col_verdict"), share=18),
-        Column(title=say("col_rule"), share=84),
-        Column(title=say("col_value"), share=34, numeric=True),
-        Column(title=say("col_needed"), share=36, numeric=True),
-        Column(title=say("col_bar"), share=34),
+        Column(title=say("col_rule"), share=92),
+        Column(title=say("col_value"), share=30, numeric=True),
+        Column(title=say("col_needed"), share=34, numeric=True),
+        Column(title=say("col_bar"), share=32),
     )
     rows = tuple(_rule(context, each) for each in decision.rules)
     tones = tuple(_VERDICT_TONES[each.verdict] for each in decision.rules)
