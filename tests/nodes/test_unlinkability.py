@@ -11,6 +11,7 @@ import os
 import random
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -26,13 +27,34 @@ from taxledger.nodes.sources.tabular import TableSource
 
 ENTERPRISES = 100
 YEARS = (2025, 2026)
-RECORDS, VOIDED = 24, 3
-"""Of one enterprise and year: two a month, of which some are voided later in the same file."""
 INVOICE, FILING = KINDS["vat_invoice"], KINDS["tax_filing"]
 KNOWN: Run = ("attest", INVOICE, 2025)
 UNLIKELY = 1e-6
 SEED = int(os.environ.get("TAXLEDGER_SEED", "1"))
-SEEDS = range(SEED, SEED + 2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """How much is uploaded: what is guessed are enterprises, so more records of each tell hardly more.
+
+    Attributes:
+        records: of one enterprise and year, as many in each month.
+        voided: of these, later in the same file.
+        uploads: of one hundred enterprises each, from a seed of its own.
+    """
+
+    records: int
+    voided: int
+    uploads: int
+
+    @property
+    def seeds(self) -> range:
+        return range(SEED, SEED + self.uploads)
+
+
+FULL = pytest.param(Size(records=24, voided=3, uploads=2), marks=pytest.mark.slow, id="full")
+SHORT = pytest.param(Size(records=12, voided=3, uploads=2), id="short")
+CONTROL = pytest.param(Size(records=12, voided=3, uploads=1), id="short")
 
 FILINGS = b"""kind = "tax_filing"
 [subject]
@@ -48,7 +70,7 @@ currency = "CNY"
 """
 
 
-def portfolio(folder: Path, chance: random.Random) -> tuple[list[Path], list[Path], list[str]]:
+def portfolio(folder: Path, chance: random.Random, size: Size) -> tuple[list[Path], list[Path], list[str]]:
     """(invoice files, filing files, subjects): a file for each enterprise, the same order for both kinds.
 
     An enterprise's invoices of the two years are the same but for the year.
@@ -59,7 +81,7 @@ def portfolio(folder: Path, chance: random.Random) -> tuple[list[Path], list[Pat
         name = f"E{number}"
         once = [
             (number * 100 + n, 1 + n % 12, chance.randint(1, 28), f"{chance.randint(10, 9_999)}.0")
-            for n in range(RECORDS)
+            for n in range(size.records)
         ]
         rows = [
             row(n, date=f"{year}/{month}/{day}", net=net, tax="1.0", enterprise=name)
@@ -68,8 +90,8 @@ def portfolio(folder: Path, chance: random.Random) -> tuple[list[Path], list[Pat
         ]
         rows += [
             (*each[:-1], "作废发票")
-            for first in range(0, len(rows), RECORDS)
-            for each in rows[first : first + VOIDED]
+            for first in range(0, len(rows), size.records)
+            for each in rows[first : first + size.voided]
         ]
         invoices.append(write_cumcm(folder / f"{at}.csv", rows))
         filings.append(folder / f"filings{at}.csv")
@@ -91,23 +113,25 @@ def stored_keys() -> Iterator[None]:
 class Guessed:
     """Some uploads of one hundred enterprises each, and how the guessers did on each run."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, size: Size) -> None:
+        self.size = size
         self.scores: dict[tuple[Run, str], Score] = defaultdict(Score)
         self.custodies: list[Custody] = []
-        for seed in SEEDS:
+        for seed in size.seeds:
             chance = random.Random(seed)
             place = folder / str(seed)
             place.mkdir()
             custody = Custody(place)
-            invoices, filings, subjects = portfolio(place, chance)
-            total = ENTERPRISES * len(YEARS) * RECORDS
-            changes = ENTERPRISES * len(YEARS) * VOIDED
+            invoices, filings, subjects = portfolio(place, chance, size)
+            total = ENTERPRISES * len(YEARS) * size.records
+            changes = ENTERPRISES * len(YEARS) * size.voided
+            monthly = ENTERPRISES * len(YEARS) * 12
             # A batch is five files.
             outcome = custody.upload(*invoices, batch_records=(total + changes) // 20)
             assert counts(outcome)[1:] == (total, changes, 0, 0)
             source = TableSource(decode_mapping(FILINGS))
-            outcome = custody.upload(*filings, source=source, batch_records=total // 2 // 20)
-            assert counts(outcome)[1:] == (total // 2, 0, 0, 0)
+            outcome = custody.upload(*filings, source=source, batch_records=monthly // 20)
+            assert counts(outcome)[1:] == (monthly, 0, 0, 0)
             self.custodies.append(custody)
             self.guess(custody, subjects, chance)
 
@@ -144,14 +168,17 @@ def blocks(custody: Custody) -> list[tuple[int, list[bytes]]]:
     ]
 
 
-@pytest.fixture(scope="module")
-def guessed(tmp_path_factory: pytest.TempPathFactory, stored_keys: None) -> Guessed:
-    print("seeds", list(SEEDS))
-    return Guessed(tmp_path_factory.mktemp("uploads"))
+@pytest.fixture(scope="module", params=[SHORT, FULL])
+def guessed(
+    tmp_path_factory: pytest.TempPathFactory, stored_keys: None, request: pytest.FixtureRequest
+) -> Guessed:
+    return Guessed(tmp_path_factory.mktemp("uploads"), request.param)
 
 
-@pytest.fixture(scope="module")
-def guessed_by_batch(tmp_path_factory: pytest.TempPathFactory, stored_keys: None) -> Guessed:
+@pytest.fixture(scope="module", params=[CONTROL, FULL])
+def guessed_by_batch(
+    tmp_path_factory: pytest.TempPathFactory, stored_keys: None, request: pytest.FixtureRequest
+) -> Guessed:
     """The control: the same, but each batch is submitted when it is full, sorted in itself."""
     real = upload_module._Run._flush
 
@@ -162,7 +189,7 @@ def guessed_by_batch(tmp_path_factory: pytest.TempPathFactory, stored_keys: None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(upload_module._Run, "_flush", flush)
         patch.setattr(submission_module, "_STEPS_UNDER_WAY", 1)  # the same heights in each run
-        return Guessed(tmp_path_factory.mktemp("control"))
+        return Guessed(tmp_path_factory.mktemp("control"), request.param)
 
 
 WANTED: tuple[Run, ...] = (
@@ -172,11 +199,11 @@ WANTED: tuple[Run, ...] = (
 
 @pytest.mark.parametrize("run", WANTED)
 def test_no_guess_is_better_than_chance(guessed: Guessed, run: Run) -> None:
-    print("seeds", list(SEEDS))
+    print("seeds", list(guessed.size.seeds))
     for name in GUESSERS:
         score = guessed.scores[run, name]
         print(run, name, score, f"{score.surprise():.2g}")
-        assert score.guesses >= len(SEEDS) * (ENTERPRISES - 1)
+        assert score.guesses >= guessed.size.uploads * (ENTERPRISES - 1)
         assert score.surprise() > UNLIKELY, name
 
 
