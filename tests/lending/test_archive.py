@@ -54,6 +54,8 @@ from taxledger.lending.loans.ports import Application, Evidence, EvidenceRequest
 from taxledger.lending.loans.store import LoanStore, open_store
 from taxledger.lending.payments.outbox import PaymentOutbox
 from taxledger.lending.products.product import decode_product
+from taxledger.lending.watch import watched_loan
+from taxledger.lending.watch.watched import digest_of_entries
 
 OTHER = Signer(sha256(b"somebody else"))
 
@@ -530,6 +532,8 @@ def test_a_loan_of_the_engine_is_archived(store: LoanStore, tmp_path: Path) -> N
         return check(gather_archive(LENDER_KEY, store, LOAN, **arguments))
 
     assert archived().state == "offered"
+    with pytest.raises(RefusedError, match="loan_not_paid_out"):
+        watched_loan(store, LOAN, disclosed()[0].policy)
     acceptance = sign_acceptance(
         SUBJECT_KEY, loan.offer_raw, amount=400_000, term_months=6, account=ACCOUNT, accepted_ms=NOW_MS
     )
@@ -541,6 +545,13 @@ def test_a_loan_of_the_engine_is_archived(store: LoanStore, tmp_path: Path) -> N
     )
     engine.draw(LOAN, order)
     engine.advance(LOAN)
+    watched = watched_loan(store, LOAN, disclosed()[0].policy)
+    assert (watched.loan, watched.product, watched.as_of) == (LOAN, "small", "2024-12-31")
+    assert [(each.issuer, each.kind, each.year) for each in watched.prefixes] == [(1, 5, 2024)]
+    assert (watched.pledges, watched.height) == ((), 3)
+    held = {key for key in disclosed()[0].content if key.startswith(watched.prefixes[0].prefix)}
+    entries = [(key, disclosed()[0].content[key]) for key in held]
+    assert digest_of_entries(entries, watched.ranges) == watched.known
     taken = next((tmp_path / "out").glob("*.xml"))
     taken.rename(taken.parent / "taken" / taken.name)
     report = archived()

@@ -306,6 +306,22 @@ def test_late_attestations(kit: Kit) -> None:
     assert len(kit.watcher.check_lateness()) == 1
 
 
+def test_a_node_that_withholds_events_is_found_out(kit: Kit) -> None:
+    kit.enrol()
+    assert kit.watcher.check_all() == []
+    assert kit.recheck.requests == []
+    kit.state.entries[kit.keys[0]] = value_of(2, Status.REVOKED)
+    kit.state.entries[consent_key(CONSENT)] = consent_value(uses=2)
+    kit.state.entries[pledges_key(1, FINGERPRINT)] = pledge_value(PledgeMarks.IMPAIRED)
+    kit.recheck.facts = healthy_facts(red_letter())
+    assert [each.rule for each in kit.watcher.check_all()] == ["pledge_impaired", "watch_red_letters"]
+    assert kit.watcher.check_all() == []
+    kit.state.entries[consent_key(CONSENT)] = consent_value(ConsentStatus.REVOKED)
+    assert [each.rule for each in kit.watcher.check_all()] == ["consent_ended"]
+    assert kit.watcher.check_all() == []
+    assert len(kit.recheck.requests) == 1
+
+
 # --- durability -----------------------------------------------------------------------------
 
 

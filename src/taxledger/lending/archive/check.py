@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from taxledger.ledger.consent import decode_artefact
 from taxledger.ledger.crypto import Signer
@@ -24,11 +24,11 @@ from taxledger.ledger.disclosure import decode_disclosure
 from taxledger.ledger.errors import RefusedError, VerificationError
 from taxledger.ledger.hashing import sha256
 from taxledger.ledger.policy import Policy, decode_policy
-from taxledger.ledger.query import Query
 from taxledger.lending.archive.format import (
     Archive,
     PaymentDigest,
     decode_archive,
+    decode_query,
     encode_archive,
     named_files,
 )
@@ -225,7 +225,8 @@ class _Check:
         decision = decode_decision(stored)
         _version, named, pledges, reasons = loan.evidence
         files = [
-            EvidenceFile(query=_query(query), data=self._archive.files[digest]) for query, digest in named
+            EvidenceFile(query=decode_query(query), data=self._archive.files[digest])
+            for query, digest in named
         ]
         for each in files:
             _same("archive_subject_mismatch", "subject asked", loan.application.subject, each.query.subject)
@@ -334,10 +335,3 @@ def _there(value: T | None) -> T:
 
 def _codes(decision: Decision) -> str:
     return ", ".join(each.code for each in decision.reasons) or "no reasons"
-
-
-def _query(value: Sequence[Any]) -> Query:
-    subject, issuer, kinds, from_period, to_period = value
-    return Query(
-        subject=subject, issuer=issuer, kinds=tuple(kinds), from_period=from_period, to_period=to_period
-    )

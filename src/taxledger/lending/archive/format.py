@@ -21,12 +21,13 @@ from taxledger.ledger import canonical, limits
 from taxledger.ledger.crypto import Signer, check_public_key
 from taxledger.ledger.errors import FormatError, VerificationError
 from taxledger.ledger.hashing import sha256
+from taxledger.ledger.query import Query
 from taxledger.ledger.shapes import array, fixed_bytes, integer, items, text
 from taxledger.ledger.signedbody import SignedBody, encode_signed_body, verify_signed_body
 from taxledger.lending.loans.contract import check_loan_id
 from taxledger.lending.loans.events import FIRST_PREVIOUS, Event, event_hash
 
-__all__ = ["Archive", "PaymentDigest", "decode_archive", "encode_archive", "named_files"]
+__all__ = ["Archive", "PaymentDigest", "decode_archive", "decode_query", "encode_archive", "named_files"]
 
 _WHAT = "loan_archive"
 _VERSION = 1
@@ -235,3 +236,11 @@ def named_files(events: Iterable[Event]) -> list[bytes]:
                 if pledges is not None:
                     named.add(pledges)
     return sorted(named)
+
+
+def decode_query(value: Sequence[Any]) -> Query:
+    """A question as an ``evidence`` event has it. Raises ValueError or InputError: it is none."""
+    subject, issuer, kinds, from_period, to_period = value
+    return Query(
+        subject=subject, issuer=issuer, kinds=tuple(kinds), from_period=from_period, to_period=to_period
+    )

@@ -13,7 +13,11 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
+from functools import wraps
+from threading import RLock
+from typing import Any, ParamSpec, TypeVar
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
@@ -44,11 +48,27 @@ from taxledger.lending.watch.watched import (
 
 __all__ = ["Watcher"]
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 _END_OF_BLOCK = "taxledger.block.certified"
+_STATES = frozenset({"consent_ended", "pledge_contested", "pledge_impaired", "pledge_missing"})
+
+
+def _alone(method: Callable[P, T]) -> Callable[P, T]:
+    """One look at a time: following events and the daily checks may run in threads of their own."""
+
+    @wraps(method)
+    def held(*arguments: P.args, **named: P.kwargs) -> T:
+        watcher: Any = arguments[0]
+        with watcher._lock:
+            return method(*arguments, **named)
+
+    return held
 
 
 class Watcher:
-    """Watches every loan of a store.
+    """Watches every loan of a store. May be used by several threads.
 
     Args:
         store: what is watched, and where it stands.
@@ -71,6 +91,7 @@ class Watcher:
         now_ms: Callable[[], int],
         patience_s: float = 600.0,
     ) -> None:
+        self._lock = RLock()
         self._patience_s = patience_s
         self._store, self._state, self._recheck = store, state, recheck
         self._product, self._urls, self._now_ms = product, tuple(urls), now_ms
@@ -78,6 +99,7 @@ class Watcher:
         self._loans: dict[str, WatchedLoan] = {}
         self.refresh()
 
+    @_alone
     def refresh(self) -> None:
         """Take up loans that were enrolled or released since."""
         found = dict(self._named())
@@ -116,6 +138,7 @@ class Watcher:
             reraise=True,
         )
 
+    @_alone
     def take(self, block: Sequence[Event]) -> list[Alert]:
         """Look at what one block's events point at; the alerts that are new, which are durable by then."""
         self.refresh()
@@ -125,6 +148,7 @@ class Watcher:
         position = EventId.after_block(block[-1].id.height) if block else None
         return self._commit(outcomes, position)
 
+    @_alone
     def check_enrolled(self) -> list[Alert]:
         """Look at every loan that nobody has looked at since it was enrolled: its evidence may be old by now."""
         self.refresh()
@@ -140,6 +164,26 @@ class Watcher:
                 outcomes.append(self._look(loan, touch))
         return self._commit(outcomes, None)
 
+    @_alone
+    def check_all(self) -> list[Alert]:
+        """Look at every loan whatever events said: once a day, so that a node that withholds events is found out.
+
+        What the ledger holds is compared with what was there; consents and pledges that an alert was raised about
+        before are not told again.
+        """
+        self.refresh()
+        event = f"daily/{self._today().isoformat()}"
+        outcomes = []
+        for loan in self._loans.values():
+            prefixes = {each.prefix for each, _seen in self._store.prefixes(loan.loan)}
+            touch = Touch(event=event, prefixes=prefixes, pledges=bool(loan.pledges), consents=True)
+            found = self._look(loan, touch)
+            told = {each.rule for each in self._store.alerts(loan.loan)} & _STATES
+            alerts = tuple(each for each in found.alerts if each.rule not in told)
+            outcomes.append(replace(found, alerts=alerts))
+        return self._commit(outcomes, None)
+
+    @_alone
     def check_lateness(self) -> list[Alert]:
         """Look whether the issuers of what is watched are behind with attesting; once a day is enough."""
         self.refresh()
