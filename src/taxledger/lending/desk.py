@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from taxledger.api.client import Client
+from taxledger.api.client import Client, EventId
 from taxledger.ledger.crypto import Signer
 from taxledger.ledger.errors import FormatError, InputError, RefusedError
 from taxledger.ledger.policy import Policy, decode_policy
-from taxledger.lending.decision import Decision
+from taxledger.lending.archive import gather_archive, payment_files
+from taxledger.lending.decision import Decision, decode_decision
 from taxledger.lending.evidence import VerifiedEvidence, add_pledges, secured, verify_evidence_set
 from taxledger.lending.facts import Facts
 from taxledger.lending.loans.life import LoanEngine
@@ -28,8 +29,12 @@ from taxledger.lending.payments.outbox import PaymentOutbox
 from taxledger.lending.payments.port import Account
 from taxledger.lending.products.catalogue import load_products, shipped_files
 from taxledger.lending.products.keeper import ProductKeeper
+from taxledger.lending.products.scorecard import card_id
+from taxledger.lending.report.texts import Language
 from taxledger.lending.settings import LendingSettings
-from taxledger.lending.watch import WatchedPledge, WatchStore, watched_of
+from taxledger.lending.watch import Courier, WatchedPledge, Watcher, WatchStore, watched_of
+from taxledger.lending.watch.alerts import encode_alert
+from taxledger.lending.watch.ports import ClientRecheck, ClientState
 
 __all__ = ["LendingDesk", "LoanFile", "loan_id", "open_desk"]
 
@@ -185,6 +190,37 @@ class LendingDesk:
         """The newest first."""
         return self.store.list(state=state, subject=subject)
 
+    # --- after pay-out ----------------------------------------------------------------------------------
+
+    def watcher(self) -> Watcher:
+        """Follows the node's events for every loan that is looked after."""
+        recheck = ClientRecheck(
+            self.client,
+            self.trust.policy,
+            recipient=self.trust.recipient,
+            issuers=self.trust.issuers,
+            age_ms_max=self.trust.age_ms_max,
+            wait_s_max=self.trust.wait_s_max,
+        )
+        return Watcher(
+            self.watch,
+            ClientState(self.client),
+            recheck,
+            self.keeper.product,
+            urls=[each.url for each in self.settings.webhooks],
+            now_ms=self.clock.now_ms,
+        )
+
+    def watched_from(self) -> EventId | None:
+        """Where to begin where nothing was watched yet: behind the oldest evidence of a loan that is looked after."""
+        heights = [loan.height for loan, _checked in self.watch.loans()]
+        return EventId.after_block(min(heights)) if heights else None
+
+    def courier(self) -> Courier:
+        """Delivers alerts to the settings' webhooks; the caller closes it. Raises FormatError: a wrong address."""
+        receivers = {each.url: each.secret for each in self.settings.webhooks}
+        return Courier(self.watch, receivers, now_ms=self.clock.now_ms)
+
     # --- what a loan stands on --------------------------------------------------------------------------
 
     def file(self, loan: Loan) -> LoanFile:
@@ -200,6 +236,66 @@ class LendingDesk:
         if file.verified is None:
             raise RefusedError("evidence_missing", f"{loan.id} has no evidence that verified")
         return file.verified.facts
+
+    def report(self, id: str, *, language: Language, pdf: bool = False) -> bytes:
+        """The officer's report on an application: a page, or the same as PDF.
+
+        Raises:
+            RefusedError: ``loan_unknown``; ``loan_undecided``: there is no decision yet.
+            FormatError: no font with Chinese characters was found.
+        """
+        # Imported here: only a report needs plots and fonts.
+        from taxledger.lending.report.html import render_html
+        from taxledger.lending.report.pdf import render_pdf
+        from taxledger.lending.report.portrait import make_portrait, notes_of
+
+        file = self.file(self.engine.load(id))
+        if file.decision is None:
+            raise RefusedError("loan_undecided", f"{id} is {file.loan.state}: nothing was decided yet")
+        facts = Facts(subject=file.loan.application.subject) if file.verified is None else file.verified.facts
+        portrait = make_portrait(
+            facts,
+            () if file.verified is None else notes_of(file.verified),
+            file.decision,
+            language=language,
+            product_title=self._title(file.decision, language),
+        )
+        return render_pdf(portrait, file.decision.decided_ms) if pdf else render_html(portrait)
+
+    def _title(self, decision: Decision, language: Language) -> str | None:
+        try:
+            product = self.keeper.product(decision.product)
+        except FormatError:  # it is lent no more: the report names it by its id
+            return None
+        return product.title_zh if language == "zh" else product.title
+
+    def archive(self, id: str) -> bytes:
+        """The loan's archive (docs/lending.md), verified.
+
+        Raises:
+            RefusedError: ``loan_unknown``.
+            InputError, UnavailableError, VerificationError: as ``gather_archive``.
+        """
+        decided = [
+            decode_decision(self.store.file(id, each.value[1]))
+            for each in self.store.events(id)
+            if each.kind == "decided"
+        ]
+        cards = [each.scorecard_digest for each in decided if each.scorecard_digest is not None]
+        return gather_archive(
+            self.contract_key,
+            self.store,
+            id,
+            policy=self.policy_file,
+            products={each.product_digest: self._kept(each.product_digest) for each in decided},
+            scorecards={card_id(self._kept(each)): self._kept(each) for each in cards},
+            payment_file=payment_files(self.settings.outbox),
+            alerts=[encode_alert(each) for each in self.watch.alerts(id)],
+            sealed_ms=self.clock.now_ms(),
+        )
+
+    def _kept(self, digest: str) -> bytes:
+        return self.keeper.kept(bytes.fromhex(digest))
 
     def _verified(self, loan: Loan, decision: Decision) -> VerifiedEvidence | None:
         evidence = self.engine.evidence(loan)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
 
 from taxledger.ledger.crypto import Signer
 from taxledger.ledger.errors import FormatError, RefusedError, UnavailableError
@@ -12,18 +11,10 @@ from taxledger.ledger.hashing import sha256
 from taxledger.lending.archive.check import write_archive
 from taxledger.lending.archive.format import PaymentDigest, named_files
 from taxledger.lending.decision import Decision, decode_decision
-from taxledger.lending.loans.events import Event
 from taxledger.lending.loans.history import fold
+from taxledger.lending.loans.records import LoanRecords
 
-__all__ = ["LoanRecords", "gather_archive", "payment_files"]
-
-
-class LoanRecords(Protocol):
-    """What is needed of ``loans.store.LoanStore``."""
-
-    def events(self, loan: str) -> tuple[Event, ...]: ...
-
-    def file(self, loan: str, digest: bytes) -> bytes: ...
+__all__ = ["gather_archive", "payment_files"]
 
 
 def gather_archive(

@@ -13,7 +13,7 @@ from taxledger.lending.products.files import PointsFile, ScorecardFile
 from taxledger.lending.products.quantities import parse_factor, parse_quantity
 from taxledger.lending.tomlfile import read_toml
 
-__all__ = ["Bands", "ScoreGrade", "Scorecard", "decode_scorecard"]
+__all__ = ["Bands", "ScoreGrade", "Scorecard", "card_id", "decode_scorecard"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +104,11 @@ def decode_scorecard(data: bytes, features: Mapping[str, Feature]) -> Scorecard:
         bands=bands,
         grades=grades,
     )
+
+
+def card_id(data: bytes) -> str:
+    """The id that a scorecard's file says. Raises FormatError."""
+    return read_toml(data, ScorecardFile).id
 
 
 def _bands(file: PointsFile, features: Mapping[str, Feature]) -> Bands:

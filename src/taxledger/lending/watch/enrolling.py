@@ -5,11 +5,11 @@ from __future__ import annotations
 from taxledger.ledger.errors import RefusedError
 from taxledger.ledger.policy import Policy
 from taxledger.lending.archive.format import decode_query
-from taxledger.lending.archive.gather import LoanRecords
 from taxledger.lending.decision import decode_decision
 from taxledger.lending.evidence import EvidenceFile, secured, verify_evidence_set
 from taxledger.lending.loans.history import fold
 from taxledger.lending.loans.loan import State
+from taxledger.lending.loans.records import LoanRecords
 from taxledger.lending.watch.watched import WatchedLoan, WatchedPledge, watched_of
 
 __all__ = ["watched_loan"]

@@ -89,7 +89,7 @@ def make_qualifications(setting: Setting) -> list[GeneratedRow]:
     ended = f"{shift_month(last, -3)}-20" if expired else f"{int(last[:4]) + 12}-05-09"
     found = [
         ("high_tech", f"GR{issued[:4]}{code}", "高新技术企业证书", issued, until),
-        ("specialised", f"ZJ{code}", "专精特新中小企业", "2018-06-01", f"{shift_month(last, -8)}-30"),
+        ("specialised", f"ZJ{code}", "专精特新中小企业", "2018-06-01", last_day(shift_month(last, -8))),
         ("invention_patent", f"ZL2019{code}", "一种示例装置", "2019-05-10", ended),
         ("utility_model", f"ZLX{code}", "一种示例结构", "2014-03-02", f"{int(last[:4]) - 1}-03-01"),
     ]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from taxledger.ledger.errors import FormatError, InputError
+from taxledger.nodes.cli.lend.opening import lending_folder
 from taxledger.nodes.cli.output import (
     HomeOption,
     JsonOption,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from taxledger.lending.products.product import Product
     from taxledger.nodes.home import Home
 
-__all__ = ["lending_folder", "product_as_json", "register"]
+__all__ = ["product_as_json", "register"]
 
 _FILE_BYTES_MAX = 256 * 1024
 _MEMBERS = b"\x06"
@@ -39,11 +40,6 @@ _MaybeHome = Annotated[
         "--home", metavar="DIR", help="The lender's home; left out: what is shipped.", show_default=False
     ),
 ]
-
-
-def lending_folder(home: Home) -> Path:
-    """Where the lender's settings and loans of a home lie."""
-    return home.path / "lending"
 
 
 def init(
@@ -64,7 +60,7 @@ def init(
     from taxledger.nodes.home import write_secret
 
     member = open_home(home)
-    folder = lending_folder(member)
+    folder = lending_folder(member.path)
     path = folder / "lending.toml"
     if path.exists():
         raise InputError(f"{path} exists: edit it, or choose another home")
@@ -78,6 +74,7 @@ def init(
         f'name = "{name or member.config.name}"',
         f'bic = "{bic}"',
         f'account = "{account}"',
+        'time_zone = "Asia/Shanghai"      # of the banking day',
         "",
         "[issuers]",
         *(f"{kind_name(kind)} = {issuer}" for kind, issuer in issuers.items() if kind != KINDS["predicate"]),
@@ -121,7 +118,7 @@ def _source(home: Path | None) -> Any:
 
     if home is None:
         return shipped_files()
-    settings = load_settings(lending_folder(open_home(home)))
+    settings = load_settings(lending_folder(open_home(home).path))
     return shipped_files() if settings.products is None else load_products(settings.products)
 
 
