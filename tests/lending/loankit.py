@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 from consentkit import SUBJECT_KEY, make_artefact
@@ -125,9 +127,11 @@ class FileWorld:
             raise self.fail.pop(what)
         path = self.folder / folder / key
         if not path.exists():
-            part = path.with_suffix(f".{os.getpid()}")
+            part = path.with_suffix(f".{os.getpid()}.{get_ident()}")
             part.write_text(json.dumps(value))
-            os.rename(part, path)
+            with suppress(FileExistsError):  # another worker was faster: what it wrote counts
+                os.link(part, path)
+            part.unlink()
         if what in self.lose:
             raise self.lose.pop(what)
         return json.loads(path.read_text())

@@ -67,10 +67,14 @@ class Database:
         self._lock_engine = sa.create_engine(
             self._engine.url, poolclass=sa.pool.NullPool, isolation_level="AUTOCOMMIT"
         )
-        with unavailable():
-            self._check_durable()
-            with self.hold("schema"):
-                self._migrate()
+        try:
+            with unavailable():
+                self._check_durable()
+                with self.hold("schema"):
+                    self._migrate()
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Closes all connections."""

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from taxledger.ledger.errors import UnavailableError
+
 __all__ = ["hold_file"]
 
 
@@ -22,9 +24,15 @@ def hold_file(folder: Path, name: str) -> Iterator[bool]:
 
     A lock belongs to the opened file, so two threads that open it hold it against each other. Files stay: removing
     one while another opens it would give two holders.
+
+    Raises:
+        UnavailableError: the folder can't be written.
     """
-    folder.mkdir(mode=0o700, exist_ok=True)
-    handle = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        handle = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise UnavailableError(f"the locks of the database of loans: {error}") from error
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -68,6 +68,10 @@ class PaymentOutbox:
                     break
             else:
                 self._write(self._folder / name, data)
+            for left in self._folder.glob(
+                f"{instruction.id}.*{_TEMPORARY}"
+            ):  # of those who died before step 2
+                left.unlink(missing_ok=True)
         return Payment(reference=instruction.id, value_date=instruction.value_date)
 
     @staticmethod
@@ -93,8 +97,6 @@ class PaymentOutbox:
         finally:
             os.close(handle)
         os.rename(temporary, path)
-        for left in self._folder.glob(f"{path.stem}.*{_TEMPORARY}"):  # by those who died before step 2
-            left.unlink(missing_ok=True)
         _sync_folder(self._folder)
 
 
