@@ -224,8 +224,13 @@ class Race:
                 )
                 self.network.kill(victim)
                 kills.append(victim)
-            for each in started:
-                each.result()
+            try:
+                for each in started:
+                    each.result()
+            except Exception as error:
+                pool.shutdown(wait=False, cancel_futures=True)  # one is enough to say what the nodes say now
+                said = {name: self.network.status(name) for name in self.network.names}
+                raise AssertionError(f"after {kills}: {error}: {said}") from error
             for client in clients.values():
                 client.close()
         seconds = time.monotonic() - begin
