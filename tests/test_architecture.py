@@ -2,7 +2,7 @@
 
 ledger   →  standard library (no clock, sockets, randomness), each third-party library in one file
 nodes    →  ledger, api.reader, api.custody, api.pledging (Protocols)     api → ledger     api/client: needs no FastAPI
-lending  →  ledger, api.client
+lending  →  ledger, api.client; lending/service also the frame around requests: api.middleware, parsing, problems
 nodes/cli, and the entry point of the node process, are composition roots: they alone import everything
 """
 
@@ -36,6 +36,18 @@ LAYERS: list[tuple[str, tuple[str, ...]]] = [
         ),
     ),
     ("taxledger.api", ("taxledger.ledger", "taxledger.api")),
+    # Its web edge shares the node API's frame around requests; keys come from the composition root.
+    (
+        "taxledger.lending.service",
+        (
+            "taxledger.ledger",
+            "taxledger.lending",
+            "taxledger.api.events",
+            "taxledger.api.middleware",
+            "taxledger.api.parsing",
+            "taxledger.api.problems",
+        ),
+    ),
     # A user of the client, and nothing more.
     (
         "taxledger.lending",

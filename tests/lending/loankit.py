@@ -253,7 +253,7 @@ class Bench:
 
 def artefact(**changes: Any) -> bytes:
     """The enterprise's consent, which allows pledges."""
-    return make_artefact(recipient=LENDER, may_pledge=True, **changes).raw
+    return make_artefact(**{"recipient": LENDER, "may_pledge": True, **changes}).raw
 
 
 BUSY = UnavailableError("the line is down")

@@ -8,7 +8,8 @@ constant time.
 Scopes do not imply each other: ``read`` (checkpoints, proofs, events), ``submit`` (transactions), ``operate``
 (metrics, readiness, the archive), ``custody`` (the custodian's desk: subjects, consents, erasure, its own
 records), ``disclose`` (dossiers under a consent, and what is kept of them), ``pledge`` (permits, and this
-member's pledges).
+member's pledges). A lender's service has scopes of its own (docs/lending.md): ``lend_apply`` (applications of one
+channel), ``lend_officer`` (every loan), ``lend_core`` (the core banking system: repayments).
 """
 
 from __future__ import annotations
@@ -25,9 +26,23 @@ from typing import Protocol
 
 from taxledger.ledger.errors import FormatError, InputError, UnavailableError
 
-__all__ = ["SCOPES", "ApiKey", "KeyFile", "KeyRing", "KeySource", "create_key", "load_keys", "save_keys"]
+__all__ = [
+    "LEND_SCOPES",
+    "SCOPES",
+    "ApiKey",
+    "KeyFile",
+    "KeyRing",
+    "KeySource",
+    "create_key",
+    "load_keys",
+    "save_keys",
+]
 
 SCOPES = ("read", "submit", "operate", "custody", "disclose", "pledge")
+"""Of a node."""
+LEND_SCOPES = ("lend_apply", "lend_officer", "lend_core")
+"""Of a lender's service; its keys are in a file of their own, so that neither opens the other."""
+_ALL_SCOPES = SCOPES + LEND_SCOPES
 _FILE_BYTES_MAX = 1024 * 1024
 _NOTE_CHARACTERS_MAX = 200
 _TOKEN_CHARACTERS_MAX = 128
@@ -40,7 +55,7 @@ class ApiKey:
     Attributes:
         id: 8 hex digits, also the middle of the token; may stand in logs.
         hash: ``sha256:`` and 64 hex digits over the whole token.
-        scopes: some of ``SCOPES``.
+        scopes: some of ``SCOPES`` or ``LEND_SCOPES``.
         note: for whom it was made.
     """
 
@@ -61,9 +76,9 @@ def create_key(scopes: Iterable[str], note: str = "") -> tuple[str, ApiKey]:
         InputError: an unknown scope, none, or a note of more than 200 characters.
     """
     chosen = frozenset(scopes)
-    if not chosen or not chosen <= set(SCOPES):
+    if not chosen or not chosen <= set(_ALL_SCOPES):
         raise InputError(
-            f"expected scopes out of {', '.join(SCOPES)}, got {', '.join(sorted(chosen)) or 'none'}"
+            f"expected scopes out of {', '.join(_ALL_SCOPES)}, got {', '.join(sorted(chosen)) or 'none'}"
         )
     if len(note) > _NOTE_CHARACTERS_MAX:
         raise InputError(f"expected a note of at most {_NOTE_CHARACTERS_MAX} characters")
@@ -124,8 +139,8 @@ def _key(row: object, where: str) -> ApiKey:
         raise FormatError(f"{where}: expected an id of 8 hex digits")
     if type(digest) is not str or not digest.startswith("sha256:") or len(digest) != 71:
         raise FormatError(f"{where}: expected a hash of the form sha256:<64 hex digits>")
-    if type(scopes) is not list or not all(type(s) is str and s in SCOPES for s in scopes):
-        raise FormatError(f"{where}: expected scopes out of {', '.join(SCOPES)}")
+    if type(scopes) is not list or not all(type(s) is str and s in _ALL_SCOPES for s in scopes):
+        raise FormatError(f"{where}: expected scopes out of {', '.join(_ALL_SCOPES)}")
     if type(note) is not str:
         raise FormatError(f"{where}: expected a note, maybe empty")
     return ApiKey(id=key_id, hash=digest, scopes=frozenset(scopes), note=note)

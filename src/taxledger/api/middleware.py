@@ -65,6 +65,10 @@ def problem_response(error: ProblemError, request_id: str) -> Response:
     return JSONResponse(body, status_code=row.status, headers=headers, media_type=MEDIA_TYPE)
 
 
+Respond = Callable[[ProblemError, str], Response]
+"""(problem, id of the request) -> the answer."""
+
+
 class RequestFrame:
     """Outermost of ours: request id, headers, log line, metrics, and the net under everything.
 
@@ -72,6 +76,7 @@ class RequestFrame:
         app: the next application.
         observer: who counts requests, or None.
         on_invariant: called with an ``InvariantError``; it should end the process.
+        respond: makes a problem's answer.
     """
 
     def __init__(
@@ -80,8 +85,10 @@ class RequestFrame:
         *,
         observer: RequestObserver | None,
         on_invariant: Callable[[InvariantError], None],
+        respond: Respond = problem_response,
     ) -> None:
         self._app = app
+        self._respond = respond
         self._observer = observer
         self._on_invariant = on_invariant
 
@@ -126,7 +133,7 @@ class RequestFrame:
         # cut the connection, so that the caller sees an incomplete answer and not a shorter one.
         if status == 0:
             problem = ProblemError("internal", "unexpected condition; the node's log says more")
-            await problem_response(problem, request_id)(scope, receive, send)
+            await self._respond(problem, request_id)(scope, receive, send)
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         route, method = route_of(scope), scope["method"]
@@ -156,8 +163,16 @@ def _where(error: BaseException) -> dict[str, object]:
 class BodyLimit:
     """No request body beyond ``bytes_max``, announced or not; ``larger`` has others by path."""
 
-    def __init__(self, app: ASGIApp, *, bytes_max: int, larger: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        bytes_max: int,
+        larger: Mapping[str, int],
+        respond: Respond = problem_response,
+    ) -> None:
         self._app = app
+        self._respond = respond
         self._bytes_max = bytes_max
         self._larger = larger
 
@@ -169,7 +184,7 @@ class BodyLimit:
         error = ProblemError("body_too_large", f"expected at most {bytes_max} bytes")
         announced = Headers(scope=scope).get("content-length", "0")
         if announced.isascii() and announced.isdecimal() and int(announced[:20]) > bytes_max:
-            await problem_response(error, scope["state"]["request_id"])(scope, receive, send)
+            await self._respond(error, scope["state"]["request_id"])(scope, receive, send)
             return
         received = 0
 

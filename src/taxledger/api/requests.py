@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
-from pydantic import BaseModel, ValidationError
 from starlette.responses import Response
 
 from taxledger.api.auth import KeySource
 from taxledger.api.custody import Custody, Disclosures
 from taxledger.api.idempotency import Answer, IdempotencyStore, check_key
+from taxledger.api.parsing import base64_bytes, media_type_of, parse_body
 from taxledger.api.pledging import Pledging
 from taxledger.api.problems import PROBLEMS, ProblemError
 from taxledger.api.reader import NodeReader
@@ -47,7 +45,6 @@ _bearer = HTTPBearer(
     auto_error=False,
     description="An API key `tl_<id>_<secret>`, made by `network create`, with some of the scopes of docs/api.md.",
 )
-_Model = TypeVar("_Model", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,26 +130,6 @@ def problems(*codes: str) -> dict[int | str, dict[str, Any]]:
     return statuses
 
 
-def media_type_of(request: Request) -> str:
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-
-def parse_body(model: type[_Model], request: Request, body: bytes) -> _Model:
-    """The JSON body as a model; the problem names fields and reasons, never values."""
-    if media_type_of(request) != "application/json":
-        raise ProblemError("media_type_unsupported", "expected application/json")
-    try:
-        return model.model_validate_json(body)
-    except ValidationError as error:
-        rows = error.errors(include_url=False, include_context=False, include_input=False)
-        if any(row["type"] == "json_invalid" for row in rows):
-            raise ProblemError("malformed", "the body is not JSON") from None
-        fields = [{"field": ".".join(map(str, row["loc"]))[:64], "reason": row["type"]} for row in rows[:16]]
-        raise ProblemError(
-            "request_invalid", "the body does not have the form of this route", errors=fields
-        ) from None
-
-
 def hex_bytes(text: str, what: str, length: int | None = None, *, whole_key: bool = False) -> bytes:
     """Lower-case hex as bytes.
 
@@ -172,17 +149,6 @@ def hex_bytes(text: str, what: str, length: int | None = None, *, whole_key: boo
         raise ProblemError("request_invalid", f"{what}: expected a whole key, {key_length} bytes")
     if length not in (None, len(data)):
         raise ProblemError("request_invalid", f"{what}: expected {length} bytes, got {len(data)}")
-    return data
-
-
-def base64_bytes(text: str, what: str) -> bytes:
-    """Canonical standard base64 as bytes."""
-    try:
-        data = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise ProblemError("malformed", f"{what}: not base64") from None
-    if base64.b64encode(data).decode() != text:
-        raise ProblemError("malformed", f"{what}: not the one canonical form of base64")
     return data
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ipaddress
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import uvicorn
@@ -47,6 +48,10 @@ class ApiServer(uvicorn.Server):
         app: of ``create_app``.
         host, port: where to listen; port 0 lets the system choose (see ``bound_port``).
         certificate, private_key: PEM files for TLS, both or neither.
+        on_shutdown: ends what the application's open requests wait for.
+
+    Attributes:
+        ready: set when it listens.
 
     Raises:
         InputError: see ``check_bind``; or only one of the two files.
@@ -60,11 +65,13 @@ class ApiServer(uvicorn.Server):
         port: int,
         certificate: Path | None = None,
         private_key: Path | None = None,
+        on_shutdown: Callable[[FastAPI], None] = begin_shutdown,
     ) -> None:
         check_bind(host, certificate)
         if (certificate is None) != (private_key is None):
             raise InputError("expected a certificate and its private key, got only one of them")
-        self._app = app
+        self._app, self._on_shutdown = app, on_shutdown
+        self.ready = asyncio.Event()
         super().__init__(
             uvicorn.Config(
                 app,
@@ -93,6 +100,10 @@ class ApiServer(uvicorn.Server):
         """Signals are the node's: it ends the server by setting ``should_exit``."""
         yield
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        begin_shutdown(self._app)
+        self._on_shutdown(self._app)
         await super().shutdown(sockets)

@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from taxledger.api.client import Client, EventId
+from taxledger.ledger.consent import decode_artefact
 from taxledger.ledger.crypto import Signer
 from taxledger.ledger.errors import FormatError, InputError, RefusedError
 from taxledger.ledger.policy import Policy, decode_policy
@@ -139,6 +140,8 @@ class LendingDesk:
         product = self.keeper.product(application.product)
         if application.security and product.security is None:
             raise FormatError(f"product {product.id} takes no security")
+        # First, so that what is refused leaves no application behind.
+        self.engine.check_consent(application, decode_artefact(artefact))
         self.engine.apply(application)
         return self.engine.consent(application.id, artefact)
 

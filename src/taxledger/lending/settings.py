@@ -39,6 +39,8 @@ class _Evidence(Shape):
 
 class _Service(Shape):
     listen: str = "127.0.0.1:0"
+    certificate: str | None = None
+    private_key: str | None = None
 
 
 class _Webhook(Shape):
@@ -79,6 +81,7 @@ class LendingSettings:
         outbox: folder of payment files.
         age_ms_max: how old evidence may be; ``wait_s_max`` how long a custodian is waited for.
         listen: ``host:port`` of the service; port 0 takes a free one.
+        certificate, private_key: PEM files of the service; None: it listens on loopback only.
         webhooks: where alerts go.
     """
 
@@ -94,6 +97,8 @@ class LendingSettings:
     age_ms_max: int
     wait_s_max: int
     listen: str
+    certificate: Path | None
+    private_key: Path | None
     webhooks: tuple[Webhook, ...]
 
     @property
@@ -133,6 +138,8 @@ def decode_settings(data: bytes, folder: Path) -> LendingSettings:
         age_ms_max=file.evidence.age_seconds_max * 1_000,
         wait_s_max=file.evidence.wait_seconds_max,
         listen=file.service.listen,
+        certificate=_path(file.service.certificate, folder),
+        private_key=_path(file.service.private_key, folder),
         webhooks=tuple(Webhook(url=each.url, secret=each.secret) for each in file.webhooks),
     )
 
@@ -143,6 +150,10 @@ def _database_url(url: str, folder: Path) -> str:
     if url.startswith(prefix) and not url.startswith(f"{prefix}/"):
         return f"{prefix}{(folder / url[len(prefix) :]).absolute()}"
     return url
+
+
+def _path(name: str | None, folder: Path) -> Path | None:
+    return None if name is None else folder / name
 
 
 def _time_zone(name: str) -> str:

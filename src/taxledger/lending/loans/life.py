@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import date
 
-from taxledger.ledger.consent import decode_artefact
+from taxledger.ledger.consent import Artefact, decode_artefact
 from taxledger.ledger.crypto import Signer
 from taxledger.ledger.errors import FormatError, RefusedError, TaxledgerError, UnavailableError
 from taxledger.ledger.hashing import sha256
@@ -121,20 +121,28 @@ class LoanEngine:
                 return loan
             if loan.pending is not None or loan.state not in (State.APPLIED, State.INCOMPLETE):
                 raise _wrong_state(loan, "a consent")
-            terms, now_ms = given.terms, self._clock.now_ms()
-            if terms.subject != loan.application.subject:
-                raise RefusedError("consent_subject_mismatch", f"{id}: the consent is of another enterprise")
-            if terms.recipient != self._lender:
-                raise RefusedError(
-                    "consent_recipient_mismatch", f"expected member {self._lender}, got {terms.recipient}"
-                )
-            if not terms.not_before <= now_ms < terms.not_after:
-                raise RefusedError("consent_not_in_force", f"{id}: the consent is not in force at {now_ms}")
-            if loan.application.security and not terms.may_pledge:
-                raise RefusedError("consent_without_pledge", f"{id}: the consent allows no pledge")
-            value = [1, sha256(artefact), given.public_key, terms.chain_id, self._lender]
+            self.check_consent(loan.application, given)
+            value = [1, sha256(artefact), given.public_key, given.terms.chain_id, self._lender]
             key = f"{id}/consent_given/{loan.attempt + 1}"
             return self._steps.record(loan, "consent_given", value, key=key, files=[artefact])
+
+    def check_consent(self, application: Application, given: Artefact) -> None:
+        """Returns when a consent, whose signature holds, may be given for an application now.
+
+        Raises:
+            RefusedError: as ``consent``.
+        """
+        terms, now_ms, id = given.terms, self._clock.now_ms(), application.id
+        if terms.subject != application.subject:
+            raise RefusedError("consent_subject_mismatch", f"{id}: the consent is of another enterprise")
+        if terms.recipient != self._lender:
+            raise RefusedError(
+                "consent_recipient_mismatch", f"expected member {self._lender}, got {terms.recipient}"
+            )
+        if not terms.not_before <= now_ms < terms.not_after:
+            raise RefusedError("consent_not_in_force", f"{id}: the consent is not in force at {now_ms}")
+        if application.security and not terms.may_pledge:
+            raise RefusedError("consent_without_pledge", f"{id}: the consent allows no pledge")
 
     def retry(self, id: str) -> Loan:
         """Ask for evidence once more, under the same consent, for an application that was incomplete.

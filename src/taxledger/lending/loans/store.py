@@ -18,10 +18,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import islice
 
 import sqlalchemy as sa
 
-from taxledger.ledger import limits
+from taxledger.ledger import canonical, limits
 from taxledger.ledger.errors import LimitError, RefusedError, UnavailableError, VerificationError
 from taxledger.ledger.hashing import sha256
 from taxledger.lending.loans.database import Database
@@ -194,16 +195,35 @@ class LoanStore:
             connection.execute(FILES.insert().values(loan=loan, digest=digest, data=data))
 
     def list(
-        self, *, state: str | None = None, subject: str | None = None, active: bool | None = None
+        self,
+        *,
+        state: str | None = None,
+        subject: str | None = None,
+        active: bool | None = None,
+        channel: str | None = None,
+        limit: int = LIST_MAX,
     ) -> tuple[LoanSummary, ...]:
-        """Loans, the newest first, at most 10,000; those of a state, of a subject, or that wait for the engine."""
+        """Loans, the newest first, at most ``limit``; those of a state, a subject, a channel, or that wait for the
+        engine.
+        """
         columns = [LOANS.c[each] for each in LoanSummary.__slots__]
-        query = sa.select(*columns).order_by(LOANS.c.opened_ms.desc(), LOANS.c.id).limit(LIST_MAX)
+        query = sa.select(*columns).order_by(LOANS.c.opened_ms.desc(), LOANS.c.id)
         for column, value in ((LOANS.c.state, state), (LOANS.c.subject, subject), (LOANS.c.active, active)):
             if value is not None:
                 query = query.where(column == value)
+        limit = min(limit, LIST_MAX)
         with self._database.reading() as connection:
-            return tuple(LoanSummary(**row._mapping) for row in connection.execute(query))
+            if channel is None:
+                rows = connection.execute(query.limit(limit))
+                return tuple(LoanSummary(**row._mapping) for row in rows)
+            # The channel stands in the first event alone: read beside each row, until there are enough.
+            first = sa.and_(EVENTS.c.loan == LOANS.c.id, EVENTS.c.sequence == 1)
+            rows = connection.execute(query.add_columns(EVENTS.c.body).join(EVENTS, first))
+            of_channel = (row for row in rows if canonical.decode(bytes(row.body))[3] == channel)
+            return tuple(
+                LoanSummary(**{name: row._mapping[name] for name in LoanSummary.__slots__})
+                for row in islice(of_channel, limit)
+            )
 
 
 def open_store(url: str) -> LoanStore:
