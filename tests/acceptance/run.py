@@ -1,6 +1,6 @@
 """Walk the acceptance list and print each line with its figures.
 
-    python -m tests.acceptance.run [--only NAME]… [--report DIR] [--work DIR] [--here] [--list]
+    python -m tests.acceptance.run [--only NAME]… [--report DIR] [--work DIR] [--here] [--write] [--list]
 
 Real data is looked for in ``TAXLEDGER_DATA`` (default ``../shared/data``). Exit status 0 when every line is OK.
 """
@@ -66,6 +66,7 @@ def main() -> int:
         "--work", type=Path, metavar="DIR", help="work and stay here, not in a temporary folder"
     )
     parser.add_argument("--here", action="store_true", help="in this tree, not in a fresh clone")
+    parser.add_argument("--write", action="store_true", help="write the tables of docs/ instead of comparing")
     parser.add_argument("--list", action="store_true", help="the names of all lines")
     options = parser.parse_args()
     names = {line.name: line for line in LINES}
@@ -78,7 +79,7 @@ def main() -> int:
     chosen = [names[name] for name in options.only] if options.only else list(LINES)
     work = options.work or Path(tempfile.mkdtemp(prefix="acceptance-"))
     work.mkdir(parents=True, exist_ok=True)
-    stage = Stage(work=work.resolve(), data=_data(), here=options.here)
+    stage = Stage(work=work.resolve(), data=_data(), here=options.here, write=options.write)
     reports = []
     try:
         for line in chosen:

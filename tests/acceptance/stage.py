@@ -73,11 +73,13 @@ class Stage:
         work: everything is written below it.
         data: the folder of ``TAXLEDGER_DATA``, None where there is none.
         here: work in this tree, not in a fresh clone of it.
+        write: put tables that the documents hold into them, instead of comparing.
     """
 
     work: Path
     data: Path | None
     here: bool = False
+    write: bool = False
     kept: dict[str, Any] = field(default_factory=dict)
     closing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 

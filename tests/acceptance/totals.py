@@ -66,10 +66,13 @@ def _rows(path: Path) -> Iterator[dict[str, str]]:
             yield {(name or "").strip(): (cell or "").strip() for name, cell in row.items()}
 
 
-def add_files(paths: Iterable[Path]) -> Totals:
-    """Totals over files. All rows of an enterprise and direction may stand in one file or in several."""
-    found = Totals()
-    invoices: dict[tuple[object, ...], bool] = {}
+Invoice = tuple[str, int, str, str, int, int, str, tuple[Decimal, ...]]
+"""(enterprise, year, direction, number, month, day, party, (net, tax, gross))."""
+
+
+def read_invoices(paths: Iterable[Path], found: Totals) -> dict[Invoice, bool]:
+    """Every different invoice, and whether it is void; ``found`` counts what was read."""
+    invoices: dict[Invoice, bool] = {}
     for path in paths:
         found.files += 1
         for row in _rows(path):
@@ -92,12 +95,18 @@ def add_files(paths: Iterable[Path]) -> Totals:
                 found.turned_void += 1
             else:
                 found.duplicate_rows += 1
-    for (enterprise, year, direction, *_, amounts), void in invoices.items():
-        sums = found.sums[enterprise, year, direction]  # type: ignore[index]
+    return invoices
+
+
+def add_files(paths: Iterable[Path]) -> Totals:
+    """Totals over files. All rows of an enterprise and direction may stand in one file or in several."""
+    found = Totals()
+    for (enterprise, year, direction, *_, amounts), void in read_invoices(paths, found).items():
+        sums = found.sums[enterprise, year, direction]
         if void:
             sums.void += 1
             continue
-        net, tax, gross = amounts  # type: ignore[misc]
+        net, tax, gross = amounts
         sums.count += 1
         sums.net += net
         sums.tax += tax

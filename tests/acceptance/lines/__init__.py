@@ -14,9 +14,13 @@ from . import (
     million,
     mutations,
     pledges,
+    products,
+    rated,
     sharing,
     sources,
     sums,
+    traps,
+    twins,
     wheel,
 )
 
@@ -37,4 +41,8 @@ LINES: tuple[Line, ...] = (
     bench.LINE,
     wheel.LINE,
     bad_input.LINE,
+    rated.LINE,
+    traps.LINE,
+    twins.LINE,
+    products.LINE,
 )
