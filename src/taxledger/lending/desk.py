@@ -20,7 +20,7 @@ from taxledger.ledger.policy import Policy, decode_policy
 from taxledger.lending.archive import gather_archive, payment_files
 from taxledger.lending.decision import Decision, decode_decision
 from taxledger.lending.evidence import VerifiedEvidence, add_pledges, secured, verify_evidence_set
-from taxledger.lending.facts import Facts
+from taxledger.lending.facts import Fact, Facts
 from taxledger.lending.loans.life import LoanEngine
 from taxledger.lending.loans.loan import Loan, State
 from taxledger.lending.loans.ports import Application, Ports
@@ -116,7 +116,9 @@ class LendingDesk:
             consents=NodeConsents(client),
             evidence=NodeEvidence(client, self.trust, self.keeper),
             decide=make_decider(self.trust, self.keeper),
-            pledges=NodePledges(client, lambda id: self.engine.evidence(store.load(id))),
+            pledges=NodePledges(
+                client, recipient, lambda id: self.engine.evidence(store.load(id)), self._offered
+            ),
             payments=PaymentOutbox(settings.outbox, self.payer),
             clock=self.clock,
         )
@@ -312,6 +314,13 @@ class LendingDesk:
             return verified
         security = [bytes.fromhex(each) for each in decision.security]
         return add_pledges(verified, evidence.pledges, self.trust.policy, security, **ages)
+
+    def _offered(self, id: str) -> tuple[Fact, ...]:
+        """The records offered as security for a loan, as they verified for its decision."""
+        file = self.file(self.store.load(id))
+        if file.decision is None or file.verified is None:
+            return ()
+        return secured(file.verified.facts, [bytes.fromhex(each) for each in file.decision.security])
 
     def _receiving_account(self, loan: Loan, decision: Decision) -> Account | None:
         """The account that the buyer or owner pays to, where security names one: the loan is paid there alone."""

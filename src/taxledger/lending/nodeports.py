@@ -7,7 +7,8 @@ answer is trouble, and is raised.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Protocol
 from zoneinfo import ZoneInfo
@@ -15,15 +16,17 @@ from zoneinfo import ZoneInfo
 from taxledger.api.client import Client
 from taxledger.ledger.consent import decode_artefact
 from taxledger.ledger.disclosure import decode_disclosure
-from taxledger.ledger.errors import InputError, RefusedError, VerificationError
+from taxledger.ledger.errors import InputError, RefusedError, UnavailableError, VerificationError
+from taxledger.ledger.hashing import sha256
 from taxledger.ledger.kinds import kind_name
-from taxledger.ledger.permit import decode_permit
+from taxledger.ledger.pledgestate import pledge_id
 from taxledger.ledger.policy import Policy
-from taxledger.ledger.statekeys import split_record_key
+from taxledger.ledger.statekeys import placement_key, split_record_key
 from taxledger.lending.assessing import Case, assess
 from taxledger.lending.collecting import collect_evidence, reason_of
 from taxledger.lending.decision import Decision, Reason
 from taxledger.lending.evidence import pledge_keys, verify_evidence_set
+from taxledger.lending.facts import Fact
 from taxledger.lending.loans.ports import Evidence, EvidenceRequest, PledgeOrder
 from taxledger.lending.offered import find_offered
 from taxledger.lending.products.keeper import ProductKeeper
@@ -31,7 +34,10 @@ from taxledger.lending.questions import questions
 
 __all__ = ["NodeConsents", "NodeEvidence", "NodePledges", "SystemClock", "Trust", "make_decider"]
 
-_PERMIT_MS = 86_400_000
+_PERMIT_MS = 12 * 3_600_000
+"""From the order on, which is durable: every attempt asks for the same permit. Custodians give them for a day."""
+_NOT_THERE = frozenset({"pledge_unknown", "pledge_ended"})
+"""What says that a pledge is not open, which is what a release is for."""
 
 
 class Trust(Protocol):
@@ -145,30 +151,39 @@ def make_decider(trust: Trust, keeper: ProductKeeper) -> Callable[[EvidenceReque
 class NodePledges:
     """``PledgePort``: permits from the custodians, then one pledge a record, all or none.
 
-    Each pledge has a request key of its own, so that placing again gives the first one's receipt. Before it is said
-    that all are placed, the ledger is asked with proof: a pledge of an attempt that was given up may have been
-    released since.
+    The id of each pledge follows from the loan and the record, before anything is asked. So what an attempt that was
+    cut off has placed is found on the ledger, and released where the next one is refused, whatever the dead one knew.
     """
 
-    def __init__(self, client: Client, evidence: Callable[[str], Evidence]) -> None:
-        """``evidence``: what decided on a loan, by its id."""
-        self._client, self._evidence = client, evidence
+    def __init__(
+        self,
+        client: Client,
+        recipient: int,
+        evidence: Callable[[str], Evidence],
+        records: Callable[[str], Sequence[Fact]],
+    ) -> None:
+        """A port.
+
+        Args:
+            client: of the lender's own node.
+            recipient: the lender's member number.
+            evidence: what decided on a loan, by its id.
+            records: those offered as security, verified as they were for the decision.
+        """
+        self._client, self._recipient = client, recipient
+        self._evidence, self._records = evidence, records
 
     def place(self, order: PledgeOrder, *, key: str) -> tuple[bytes, ...]:
         """See ``PledgePort``."""
-        placed: list[bytes] = []
+        wanted = self._wanted(order, key)
         try:
-            permits = self._permits(order)
-            for number, record in enumerate(order.security):
-                receipt = self._client.place_pledge(
-                    permits[record], order.share_ppm, request_key=f"{key}/{number}"
-                )
-                placed.append(receipt.pledge)
-            self._check_open(permits.values(), placed)
+            self._place_missing(order, wanted)
+            if not self._open(wanted).issuperset(each.id for each in wanted):
+                raise RefusedError("pledge_released", "a pledge that was placed is not open any more")
         except (RefusedError, VerificationError, InputError):
-            self.release(tuple(placed), key=key)
+            self.release(tuple(each.id for each in wanted), key=key)
             raise
-        return tuple(placed)
+        return tuple(each.id for each in wanted)
 
     def release(self, pledges: tuple[bytes, ...], *, key: str) -> None:
         """See ``PledgePort``; the pledge's id is its key."""
@@ -176,37 +191,93 @@ class NodePledges:
             try:
                 self._client.release_pledge(each)
             except RefusedError as error:
-                if error.code != "pledge_unknown":
+                if error.code not in _NOT_THERE:
                     raise
 
-    def _permits(self, order: PledgeOrder) -> dict[bytes, bytes]:
-        """A permit for each record, by its key, under the use of the consent that showed it."""
-        files = self._evidence(order.loan).files
-        artefact = decode_artefact(order.artefact)
-        found: dict[bytes, bytes] = {}
-        for file in files:
-            chosen = [each for each in order.security if _shown(file.query.issuer, file.query.kinds, each)]
-            if chosen:
-                sequence = decode_disclosure(file.data).sequence
-                until = time.time_ns() // 1_000_000 + _PERMIT_MS
-                permits = self._client.request_permits(
-                    artefact.id(file.query.issuer), sequence, chosen, not_after=until
+    def _wanted(self, order: PledgeOrder, key: str) -> list[_Wanted]:
+        """In the order of the records. The same for every attempt, or nothing is done in any."""
+        try:
+            known = {each.key: each for each in self._records(order.loan)}
+        except (VerificationError, InputError) as error:
+            # An earlier attempt may have placed: that must not become a refusal which leaves it there.
+            raise UnavailableError(
+                f"{order.loan}: its evidence does not verify any more, a person has to look: {error}"
+            ) from error
+        found = []
+        for number, record in enumerate(order.security):
+            fact = known.get(record)
+            if fact is None or fact.fingerprint is None:
+                kind = kind_name(split_record_key(record)[1])
+                raise RefusedError(
+                    "record_not_disclosed", f"no evidence shows a {kind} record that is to be pledged"
                 )
-                found.update(zip(chosen, permits, strict=True))
-        missing = [each for each in order.security if each not in found]
-        if missing:
-            kind = kind_name(split_record_key(missing[0])[1])
-            raise RefusedError(
-                "record_not_disclosed", f"no evidence shows a {kind} record that is to be pledged"
+            nonce = sha256(f"{key}/{number}".encode())[:16]
+            found.append(
+                _Wanted(
+                    record=record,
+                    place=(fact.issuer, fact.fingerprint),
+                    nonce=nonce,
+                    id=pledge_id(self._recipient, fact.issuer, fact.fingerprint, nonce),
+                )
             )
         return found
 
-    def _check_open(self, permits: Iterable[bytes], placed: Sequence[bytes]) -> None:
-        decoded = [decode_permit(each) for each in permits]
-        states = self._client.verified_pledges((each.issuer, each.fingerprint) for each in decoded).states
-        open_now = {pledge.id for state in states.values() for pledge in state.pledges}
-        if not open_now.issuperset(placed):
-            raise RefusedError("pledge_released", "a pledge that was placed is not open any more")
+    def _place_missing(self, order: PledgeOrder, wanted: Sequence[_Wanted]) -> None:
+        there = self._open(wanted)
+        missing = [each for each in wanted if each.id not in there]
+        permits = self._permits(order, [each.record for each in missing])
+        for each in missing:
+            try:
+                self._client.place_pledge(permits[each.record], order.share_ppm, nonce=each.nonce)
+            except RefusedError as error:
+                # With another permit than an attempt before, which is on the ledger, or under way.
+                if error.code != "pledge_exists":
+                    raise
+                if not self._was_placed(each.id):
+                    raise UnavailableError(f"pledge {each.id.hex()} is still under way") from error
+
+    def _permits(self, order: PledgeOrder, records: Sequence[bytes]) -> dict[bytes, bytes]:
+        """A permit for each record, by its key, under the use of the consent that showed it."""
+        artefact = decode_artefact(order.artefact)
+        found: dict[bytes, bytes] = {}
+        for file in self._evidence(order.loan).files if records else ():
+            chosen = [each for each in records if _shown(file.query.issuer, file.query.kinds, each)]
+            if chosen:
+                sequence = decode_disclosure(file.data).sequence
+                permits = self._client.request_permits(
+                    artefact.id(file.query.issuer),
+                    sequence,
+                    chosen,
+                    not_after=order.ordered_ms + _PERMIT_MS,
+                )
+                found.update(zip(chosen, permits, strict=True))
+        return found
+
+    def _open(self, wanted: Sequence[_Wanted]) -> set[bytes]:
+        """Ids of the pledges that are open on these records, proved."""
+        try:
+            states = self._client.verified_pledges(each.place for each in wanted).states
+        except VerificationError as error:  # the own node's answer, not what was asked
+            raise UnavailableError(f"the node's proof of pledges does not verify: {error}") from error
+        return {pledge.id for state in states.values() for pledge in state.pledges}
+
+    def _was_placed(self, pledge: bytes) -> bool:
+        """Whether it ever stood on the ledger, proved."""
+        key = placement_key(pledge)
+        try:
+            return bool(self._client.state(key).entries[key])
+        except VerificationError as error:
+            raise UnavailableError(f"the node's proof of state does not verify: {error}") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    """A pledge: of which record, under which (issuer, fingerprint), its nonce and the id that follows."""
+
+    record: bytes
+    place: tuple[int, bytes]
+    nonce: bytes
+    id: bytes
 
 
 def _shown(issuer: int, kinds: tuple[int, ...], record: bytes) -> bool:

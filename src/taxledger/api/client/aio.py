@@ -246,13 +246,20 @@ class AsyncClient:
         return await self._run(self._core.request_permits(consent, sequence, records, not_after))
 
     async def place_pledge(
-        self, permit: bytes, ppm: int, *, not_after: int | None = None, request_key: str | None = None
+        self,
+        permit: bytes,
+        ppm: int,
+        *,
+        not_after: int | None = None,
+        request_key: str | None = None,
+        nonce: bytes | None = None,
     ) -> PledgeReceipt:
         """Pledge a share (in millionths) of the permit's record, or reserve it until an instant.
 
         ``request_key``: 1 to 128 printable characters that name the pledge: the same again places nothing twice.
+        ``nonce``: 16 bytes that name it instead, so that its id is known before (``pledgestate.pledge_id``).
         """
-        return await self._run(self._core.place_pledge(permit, ppm, not_after, request_key))
+        return await self._run(self._core.place_pledge(permit, ppm, not_after, request_key, nonce))
 
     async def confirm_pledge(self, pledge: bytes) -> PledgeReceipt:
         """Make a reservation (16 bytes) a pledge without end."""

@@ -55,9 +55,20 @@ class PledgeCalls:
         return answer_call(self._question("/v1/permits", body), lambda answer: _read_permits(answer, records))
 
     def place_pledge(
-        self, permit: bytes, ppm: int, not_after: int | None, request_key: str | None
+        self,
+        permit: bytes,
+        ppm: int,
+        not_after: int | None,
+        request_key: str | None,
+        nonce: bytes | None = None,
     ) -> Call[PledgeReceipt]:
-        body = {"permit": base64.b64encode(permit).decode(), "ppm": ppm, "not_after": not_after}
+        body: dict[str, Any] = {
+            "permit": base64.b64encode(permit).decode(),
+            "ppm": ppm,
+            "not_after": not_after,
+        }
+        if nonce is not None:
+            body["nonce"] = nonce.hex()
         return answer_call(self._question("/v1/pledges", body, request_key), _read_receipt)
 
     def confirm_pledge(self, pledge: bytes) -> Call[PledgeReceipt]:

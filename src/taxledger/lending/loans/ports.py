@@ -97,6 +97,7 @@ class PledgeOrder:
         security: record keys, 37 bytes each, ascending.
         share_ppm: of each record's value.
         artefact: the signed consent, under which the custodian gives permits.
+        ordered_ms: when it was ordered, milliseconds since 1970: the same at every retry.
     """
 
     loan: str
@@ -104,6 +105,7 @@ class PledgeOrder:
     security: tuple[bytes, ...]
     share_ppm: int
     artefact: bytes
+    ordered_ms: int
 
 
 class ConsentPort(Protocol):

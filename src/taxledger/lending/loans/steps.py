@@ -203,6 +203,7 @@ class Steps:
             security=tuple(bytes.fromhex(each) for each in decision.security),
             share_ppm=decision.security_ppm,
             artefact=self.artefact(loan),
+            ordered_ms=loan.changed_ms,  # of the intent, the last event there is
         )
         try:
             pledges = self._ports.pledges.place(order, key=step_key(loan.id, "pledge"))
