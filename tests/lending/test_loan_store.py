@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import stat
 import threading
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -143,6 +145,21 @@ def test_a_database_that_is_not_there(tmp_path: Path) -> None:
     for url in (f"sqlite:///{tmp_path}/no/loans.sqlite", f"postgresql+psycopg://x@/y?host={tmp_path}"):
         with pytest.raises(UnavailableError):
             open_store(url)
+
+
+def test_others_on_the_machine_read_no_loans(tmp_path: Path) -> None:
+    path = tmp_path / "loans.sqlite"
+    old = os.umask(0)
+    try:
+        store = open_store(f"sqlite:///{path}")
+        Bench(store, tmp_path / "world").paid_out()
+        assert all(each.stat().st_mode & 0o077 == 0 for each in tmp_path.glob("loans.sqlite*"))
+        store.close()
+        path.chmod(0o644)  # as older versions left it
+        open_store(f"sqlite:///{path}").close()
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_sqlite_syncs_every_commit(tmp_path: Path) -> None:

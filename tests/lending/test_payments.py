@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from loankit import PAYEE, PAYER
 
 from taxledger.ledger.currencies import MINOR_DIGITS
-from taxledger.ledger.errors import FormatError, UnavailableError, VerificationError
+from taxledger.ledger.errors import FormatError, UnavailableError
 from taxledger.lending.payments.outbox import PaymentOutbox
 from taxledger.lending.payments.pain001 import NAMESPACE, encode_payment
 from taxledger.lending.payments.port import AMOUNT_MINOR_MAX, Account, Payment, PaymentInstruction
@@ -154,10 +154,32 @@ def test_another_payment_under_the_id_stops(tmp_path: Path, folder: str) -> None
     outbox = PaymentOutbox(tmp_path, PAYER)
     path = tmp_path / folder / f"{INSTRUCTION.id}.xml"
     path.write_bytes(b"<other/>")
-    with pytest.raises(VerificationError) as wrong:
+    with pytest.raises(UnavailableError, match="payment_file_differs"):
         outbox.pay(INSTRUCTION)
-    assert wrong.value.code == "payment_file_differs"
     assert path.read_bytes() == b"<other/>"
+
+
+@pytest.mark.parametrize("folder", [".", "taken"])
+@pytest.mark.parametrize("bank", ["OTHRCNBJ", ""])
+def test_a_payer_that_changed_after_the_file_was_written_refuses_nothing(
+    tmp_path: Path, folder: str, bank: str
+) -> None:
+    # A refusal would end the loan as unpaid and release its pledge, while the first file is on its way.
+    PaymentOutbox(tmp_path, PAYER).pay(INSTRUCTION)
+    name = f"{INSTRUCTION.id}.xml"
+    (tmp_path / name).rename(tmp_path / folder / name)
+    with pytest.raises(UnavailableError, match="payment_file_differs"):
+        PaymentOutbox(tmp_path, replace(PAYER, bank=bank)).pay(INSTRUCTION)
+
+
+def test_others_on_the_machine_read_no_payment(tmp_path: Path) -> None:
+    old = os.umask(0)
+    try:
+        PaymentOutbox(tmp_path / "out", PAYER).pay(INSTRUCTION)
+    finally:
+        os.umask(old)
+    for each in [tmp_path / "out", *(tmp_path / "out").rglob("*")]:
+        assert each.stat().st_mode & 0o007 == 0, each
 
 
 def test_a_folder_that_can_not_be_written_is_waited_for(tmp_path: Path) -> None:

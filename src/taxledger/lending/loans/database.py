@@ -11,6 +11,7 @@ What durability rests on, checked when it is opened and not assumed:
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -57,6 +58,7 @@ class Database:
             if not parsed.database or parsed.database == ":memory:":
                 raise FormatError("expected a database in a file, got one in memory")
             self._locks = Path(f"{parsed.database}.locks")
+            _make_private(Path(parsed.database))
             self._engine = sa.create_engine(parsed, connect_args={"timeout": _BUSY_S})
             sa.event.listen(self._engine, "connect", _prepare_sqlite)
             sa.event.listen(self._engine, "begin", _begin_sqlite)
@@ -148,6 +150,19 @@ class Database:
         with self.writing() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+
+
+def _make_private(path: Path) -> None:
+    """The file, for its owner alone: enterprises' plain data is in it. SQLite gives what stands beside it its mode."""
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            if os.fstat(handle).st_mode & 0o077:  # of an older version, which left it to the umask
+                os.fchmod(handle, 0o600)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise UnavailableError(f"the database of loans: {error.strerror or error}") from error
 
 
 @contextmanager

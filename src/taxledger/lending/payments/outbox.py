@@ -12,7 +12,8 @@ A payment is written in this order:
 and only then acknowledged. A crash before 2 leaves a temporary file, which nobody reads and the retry removes.
 After 2, the retry finds the file under its name (in the folder, or taken) with the same bytes, syncs again,
 because the crash may have come before 3, and acknowledges. Other bytes under the name are never overwritten:
-that is somebody else's payment, or a changed one, and a person has to look.
+that is a changed payment, or the same one written under other settings (another payer), and may have been paid. So
+it is no refusal, after which a loan would end unpaid: the loan stays where it is, and a person has to look.
 
 The folder is looked at before ``taken``: a file that is moved in between is seen in one of them.
 """
@@ -25,7 +26,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from taxledger.ledger.errors import UnavailableError, VerificationError
+from taxledger.ledger.errors import FormatError, UnavailableError
 from taxledger.lending.payments.pain001 import encode_payment
 from taxledger.lending.payments.port import Account, Payment, PaymentInstruction
 
@@ -47,7 +48,11 @@ class PaymentOutbox:
         self._folder = folder
         self._payer = payer
         with _unavailable():
-            (folder / "taken").mkdir(parents=True, exist_ok=True)
+            for each in (
+                folder,
+                folder / "taken",
+            ):  # names, accounts and amounts: for the owner and its group
+                each.mkdir(mode=0o750, parents=True, exist_ok=True)
             _sync_folder(folder)
             _sync_folder(folder.parent)
 
@@ -55,14 +60,22 @@ class PaymentOutbox:
         """Write the file, once; see ``PaymentPort``.
 
         Raises:
-            VerificationError: ``payment_file_differs``: another payment is there under this id.
-            UnavailableError: the folder can't be written.
-            FormatError: not a payment that a file can say.
+            UnavailableError: the folder can't be written; ``payment_file_differs``: another payment is there under
+                this id, and stays.
+            FormatError: not a payment that a file can say; none is there.
         """
-        data = encode_payment(instruction, self._payer)
         name = f"{instruction.id}.xml"
+        places = (self._folder, self._folder / "taken")
+        try:
+            data = encode_payment(instruction, self._payer)
+        except FormatError as error:
+            with _unavailable():
+                there = [place / name for place in places if (place / name).exists()]
+            if there:
+                raise _differs(there[0]) from error
+            raise
         with _unavailable():
-            for place in (self._folder, self._folder / "taken"):
+            for place in places:
                 if (place / name).exists():
                     self._compare(place / name, data)
                     break
@@ -82,7 +95,7 @@ class PaymentOutbox:
             path = path.parent / "taken" / path.name
             found = path.read_bytes()
         if found != data:
-            raise VerificationError("payment_file_differs", f"{path}: another payment has this id")
+            raise _differs(path)
         _sync_file(path)
         _sync_folder(path.parent)
 
@@ -98,6 +111,12 @@ class PaymentOutbox:
             os.close(handle)
         os.rename(temporary, path)
         _sync_folder(self._folder)
+
+
+def _differs(path: Path) -> UnavailableError:
+    return UnavailableError(
+        f"payment_file_differs: {path}: another payment has this id; a person has to look"
+    )
 
 
 @contextmanager
