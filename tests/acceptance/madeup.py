@@ -101,6 +101,11 @@ def _made_up(stage: Stage) -> MadeUp:
         offered={
             kind: _first_numbers(next(each["file"] for each in said["files"] if each["kind"] == kind))
             for kind in ("procurement_award", "engineering_contract")
+        }
+        | {
+            "vat_invoice": _sales(
+                next(each["file"] for each in said["files"] if each["kind"] == "vat_invoice")
+            )
         },
     )
 
@@ -112,6 +117,19 @@ def _first_numbers(path: str) -> dict[str, str]:
         for row in csv.DictReader(text):
             found.setdefault(f"uscc:{row['统一社会信用代码']}", row["编号"])
     return found
+
+
+def _sales(path: str) -> dict[str, str]:
+    """Of each subject of a file the number of its last sale that stands and that nothing reverses by name."""
+    with open(path, encoding="utf-8", newline="") as text:
+        rows = list(csv.DictReader(text))
+    reversed_ = {row["原发票号码"] for row in rows}
+    return {
+        f"uscc:{row['统一社会信用代码']}": row["编号"]
+        for row in sorted(rows, key=lambda each: each["日期"])
+        if row["方向"] == "销项" and row["记录状态"] == "正常"
+        if not row["金额"].startswith("-") and row["编号"] not in reversed_
+    }
 
 
 def quantity(unit: str, value: Any) -> str:

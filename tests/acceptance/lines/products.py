@@ -22,7 +22,7 @@ def run(stage: Stage) -> Iterator[Finding]:
     made = made_up(stage)
     rows = ", ".join(f"{count:,} {kind}" for kind, count in made.rows.items())
     yield check(f"attested of {len(made.subjects)} made-up enterprises", rows, all(made.rows.values()))
-    yield _pledge_elsewhere(stage, made)
+    yield from _pledge_elsewhere(stage, made)
     became = apply_all(stage, made.net, "walks-out", _wanted(made))
     seconds = sorted(each["seconds"] for each in became)
     yield check(
@@ -33,6 +33,7 @@ def run(stage: Stage) -> Iterator[Finding]:
     by_id = {each["id"]: each for each in became}
     yield from _approved(by_id)
     yield from _paid_out(by_id)
+    yield from _secured(by_id)
     yield from _refused(made, by_id)
     for office in ("tax", "works"):
         by_id |= _silent(stage, made, office)
@@ -58,6 +59,9 @@ def _wanted(made: MadeUp) -> list[Became]:
         ]
         if product in _SECURITY:
             found.append(_application(made, "good too", product, "pledged"))
+    for case, profile in (("secured", "good"), ("taken", "good too")):
+        offers = [made.offered["vat_invoice"][made.subjects[profile]]]
+        found.append(_application(made, profile, "invoice", case, offers=offers, pay_out=True))
     return found
 
 
@@ -71,19 +75,21 @@ def _application(
     return {**application(subject, product, as_of, **more), "id": f"{product}-{case}"}
 
 
-def _pledge_elsewhere(stage: Stage, made: MadeUp) -> Finding:
-    """Another bank takes a share of what the other good enterprise will offer."""
+def _pledge_elsewhere(stage: Stage, made: MadeUp) -> Iterator[Finding]:
+    """Another bank takes a share of what the other good enterprise will offer, and all of an invoice."""
     subject = made.subjects["good too"]
-    offers = [
-        {
-            "subject": subject, "kind": kind, "issuer": 4, "from": RANGE[0], "to": RANGE[1],
+    for kind, issuer, ppm in (
+        ("procurement_award", 4, _PLEDGED_PPM),
+        ("engineering_contract", 4, _PLEDGED_PPM),
+        ("vat_invoice", 3, 1_000_000),
+    ):
+        offer = {
+            "subject": subject, "kind": kind, "issuer": issuer, "from": RANGE[0], "to": RANGE[1],
             "numbers": [made.offered[kind][subject]],
-        }
-        for kind in _SECURITY.values()
-    ]  # fmt: skip
-    said = pledge_all(stage, made.net, "walks-pledges", "bank2", offers, ppm=_PLEDGED_PPM)
-    codes = [one["became"] for each in said for one in each["records"]]
-    return check("pledged at another bank", f"40 % of {codes}", codes == ["placed", "placed"])
+        }  # fmt: skip
+        (said,) = pledge_all(stage, made.net, f"walks-pledges-{kind}", "bank2", [offer], ppm=ppm)
+        codes = [one["became"] for one in said["records"]]
+        yield check(f"pledged at another bank: {kind}", f"{ppm // 10_000} %: {codes}", codes == ["placed"])
 
 
 def _silent(stage: Stage, made: MadeUp, office: str) -> dict[str, Became]:
@@ -134,6 +140,22 @@ def _paid_out(by_id: Mapping[str, Became]) -> Iterator[Finding]:
             + "".join(f"; {one}" for one in paid["reasons"]),
             paid["state"] == "paid_out" and right and secured and paid["after"] == "closed",
         )
+
+
+def _secured(by_id: Mapping[str, Became]) -> Iterator[Finding]:
+    """An invoice offered as security is pledged before anything is paid; where it can't be, nothing is."""
+    secured, taken = (by_id[f"invoice-{case}"]["paid"] or {} for case in ("secured", "taken"))
+    yield check(
+        "invoice, with an invoice as security",
+        f"{secured.get('state')}, {len(secured.get('pledges', ()))} pledged; repaid: {secured.get('after')}",
+        (secured.get("state"), len(secured.get("pledges", ())), secured.get("after"))
+        == ("paid_out", 1, "closed"),
+    )
+    yield check(
+        "invoice, with one that another bank has",
+        f"{taken.get('state')}: {', '.join(taken.get('reasons', ()))}; {len(taken.get('files', ()))} payment files",
+        (taken.get("state"), taken.get("reasons"), taken.get("files")) == ("failed", ["pledge_exceeds"], []),
+    )
 
 
 def _order(path: Path) -> tuple[str, str]:
@@ -242,8 +264,8 @@ def _document(made: MadeUp, by_id: Mapping[str, Became]) -> str:
             lines.append(f"| {' | '.join(cells)} |")
     lines += [
         "",
-        "| product | limit for the good enterprise | rate | evidence incomplete |",
-        "|---|---:|---:|---|",
+        "| product | limit for the good enterprise | rate | paid out | evidence incomplete |",
+        "|---|---:|---:|---:|---|",
     ]
     for product in PRODUCTS:
         decision = by_id[f"{product}-approved"]["decision"]
