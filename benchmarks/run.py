@@ -1,6 +1,7 @@
 """Runs the benchmarks, prints a table, writes ``benchmarks/results/latest.json``: ``[{name, value, unit, n}]``.
 
-    python -m benchmarks [--quick] [--only primitive|statemap|lending|network …] [--docs]
+    python -m benchmarks [--quick] [--only primitive|statemap|lending|decisions|loans|network …]
+                         [--docs] [--results FILE]
 
 The last column says how many SHA-256 hashes of 64 bytes the same machine would have made in that time, measured
 in the same run: that is what to compare between machines and between days.
@@ -18,10 +19,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.decisions import SIZES, measure_decisions
 from benchmarks.disclosure import measure_disclosure
 from benchmarks.evidence import measure_evidence
 from benchmarks.features import measure_features
 from benchmarks.figures import Figure
+from benchmarks.loans import PRODUCTS, measure_loans, running_loan_network
 from benchmarks.network import measure_network, running_network
 from benchmarks.primitives import primitives
 from benchmarks.statemap import measure_statemap
@@ -33,7 +36,7 @@ DOCS = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 _BEGIN, _END = "<!-- last run -->\n", "<!-- end of last run -->\n"
 _MICROSECONDS = {"µs": 1.0, "ms": 1e3}
 _WIDTH = 100
-_PARTS = ("primitive", "statemap", "lending", "network")
+_PARTS = ("primitive", "statemap", "lending", "decisions", "loans", "network")
 
 
 def _machine() -> list[Figure]:
@@ -48,6 +51,17 @@ def _network(scale: float) -> list[Figure]:
         figures = measure_network(net, Path(name), scale)
         figures += measure_evidence(net, Path(name) / "evidence")
         return figures + measure_disclosure(net, Path(name) / "disclosure")
+
+
+def _decisions(scale: float) -> list[Figure]:
+    sizes = [max(10, int(size * scale)) for size in SIZES]
+    with running_loan_network(1, sizes) as (net, applicants):
+        return measure_decisions(net, applicants[0], sizes)
+
+
+def _loans(rounds: int) -> list[Figure]:
+    with running_loan_network(rounds * len(PRODUCTS)) as (net, applicants):
+        return measure_loans(net, applicants)
 
 
 def _in_hashes(figure: Figure, hash_us: float | None) -> str:
@@ -104,12 +118,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="a tenth of the work; the figures are rougher")
     parser.add_argument("--only", nargs="+", choices=_PARTS, default=list(_PARTS), help="some parts")
     parser.add_argument("--docs", action="store_true", help="also put the table into docs/benchmarks.md")
+    parser.add_argument(
+        "--results", type=Path, metavar="FILE", default=RESULTS, help="where the figures go, as JSON"
+    )
     options = parser.parse_args(arguments)
     console = Console(stderr=True)
     parts: dict[str, Callable[[], list[Figure]]] = {
         "primitive": primitives,
         "statemap": lambda: measure_statemap(100_000 if options.quick else 1_000_000),
         "lending": lambda: measure_features(3_000 if options.quick else 30_000),
+        "decisions": lambda: _decisions(0.1 if options.quick else 1.0),
+        "loans": lambda: _loans(1 if options.quick else 5),
         "network": lambda: _network(0.1 if options.quick else 1.0),
     }
     figures = _machine()
@@ -118,9 +137,9 @@ def main(arguments: list[str] | None = None) -> int:
             with console.status(f"measuring: {name}"):
                 figures += parts[name]()
     _print(figures)
-    RESULTS.parent.mkdir(exist_ok=True)
+    options.results.parent.mkdir(exist_ok=True)
     rows = [{"name": f.name, "value": round(f.value, 4), "unit": f.unit, "n": f.n} for f in figures]
-    RESULTS.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    options.results.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", "utf-8")
     if options.docs:
         _write_docs(figures)
     return 0
