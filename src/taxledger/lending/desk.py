@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from taxledger.api.client import Client, EventId
 from taxledger.ledger.consent import decode_artefact
@@ -31,11 +32,13 @@ from taxledger.lending.payments.port import Account
 from taxledger.lending.products.catalogue import load_products, shipped_files
 from taxledger.lending.products.keeper import ProductKeeper
 from taxledger.lending.products.scorecard import card_id
-from taxledger.lending.report.texts import Language
 from taxledger.lending.settings import LendingSettings
 from taxledger.lending.watch import Courier, WatchedPledge, Watcher, WatchStore, watched_of
 from taxledger.lending.watch.alerts import encode_alert
 from taxledger.lending.watch.ports import ClientRecheck, ClientState
+
+if TYPE_CHECKING:  # the package takes longer to import than everything else here: fonts and plots
+    from taxledger.lending.report.texts import Language
 
 __all__ = ["LendingDesk", "LoanFile", "loan_id", "open_desk"]
 

