@@ -41,6 +41,7 @@ class _Service(Shape):
     listen: str = "127.0.0.1:0"
     certificate: str | None = None
     private_key: str | None = None
+    workers: Annotated[int, Field(ge=1, le=64)] = 4
 
 
 class _Webhook(Shape):
@@ -82,6 +83,7 @@ class LendingSettings:
         age_ms_max: how old evidence may be; ``wait_s_max`` how long a custodian is waited for.
         listen: ``host:port`` of the service; port 0 takes a free one.
         certificate, private_key: PEM files of the service; None: it listens on loopback only.
+        workers: loans that the service goes on with at once.
         webhooks: where alerts go.
     """
 
@@ -99,6 +101,7 @@ class LendingSettings:
     listen: str
     certificate: Path | None
     private_key: Path | None
+    workers: int
     webhooks: tuple[Webhook, ...]
 
     @property
@@ -140,6 +143,7 @@ def decode_settings(data: bytes, folder: Path) -> LendingSettings:
         listen=file.service.listen,
         certificate=_path(file.service.certificate, folder),
         private_key=_path(file.service.private_key, folder),
+        workers=file.service.workers,
         webhooks=tuple(Webhook(url=each.url, secret=each.secret) for each in file.webhooks),
     )
 
