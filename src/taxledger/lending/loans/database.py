@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +125,13 @@ class Database:
             with unavailable():
                 connection = stack.enter_context(self._lock_engine.connect())
                 held = connection.execute(sa.select(sa.func.pg_try_advisory_lock(number))).scalar_one()
-            yield bool(held)  # closing the connection lets go
+            try:
+                yield bool(held)
+            finally:
+                # The end of the session lets go too, but only when the server has seen it.
+                with suppress(sa.exc.DBAPIError):
+                    if held:
+                        connection.execute(sa.select(sa.func.pg_advisory_unlock(number)))
 
     def _check_durable(self) -> None:
         if self._locks is not None:
