@@ -269,3 +269,20 @@ def test_refused_draws_and_repayments(store: LoanStore, tmp_path: Path) -> None:
     engine.close("L1")
     bench.clock.day = date(2024, 3, 2)
     assert code(lambda: engine.draw("L1", bench.order(loan, 1))) == "line_closed"
+
+
+@pytest.mark.parametrize("id", ["", "../L1", "a/../../L1", "/tmp/L1", "L1\0", "L1\udcff", "L" * 29])
+def test_what_can_be_no_loan_is_none(store: LoanStore, tmp_path: Path, id: str) -> None:
+    """No name of a file is made of it, wherever it comes from."""
+    bench = Bench(store, tmp_path)
+    bench.engine.apply(application())
+    before = {*tmp_path.rglob("*")}
+    for call in (
+        lambda: bench.engine.repay(id, reference="R", amount=1, value_date=bench.clock.day),
+        lambda: bench.engine.close(id),
+        lambda: bench.engine.retry(id),
+    ):
+        with pytest.raises(RefusedError) as refused:
+            call()
+        assert refusal(refused) == "loan_unknown"
+    assert {*tmp_path.rglob("*")} == before
