@@ -198,6 +198,7 @@ class Bench:
         self.clock = FakeClock(day)
         self.world = FileWorld(folder)
         self.outbox = folder / "outbox"
+        self.one_line = False
         self.engine = LoanEngine(
             store,
             Ports(
@@ -210,6 +211,7 @@ class Bench:
             ),
             lender=LENDER,
             contract_key=BANK_KEY,
+            one_line=lambda loan: self.one_line,
         )
 
     def offered(self, id: str = "L1", **changes: Any) -> Loan:

@@ -131,6 +131,7 @@ class LendingDesk:
             lender=recipient,
             contract_key=contract_key,
             receiving_account=self._receiving_account,
+            one_line=self._has_one_line,
         )
 
     # --- the loan's life ----------------------------------------------------------------------------
@@ -317,6 +318,14 @@ class LendingDesk:
             return verified
         security = [bytes.fromhex(each) for each in decision.security]
         return add_pledges(verified, evidence.pledges, self.trust.policy, security, **ages)
+
+    def _has_one_line(self, loan: Loan) -> bool:
+        """All products but those that lend against what is pledged. One that is lent no more: fail closed."""
+        try:
+            security = self.keeper.product(loan.application.product).security
+        except FormatError:
+            return True
+        return security is None or not security.required
 
     def _offered(self, id: str) -> tuple[Fact, ...]:
         """The records offered as security for a loan, as they verified for its decision."""

@@ -82,6 +82,10 @@ class LoanStore:
             raise RefusedError("loan_unknown", f"no loan {loan!r:.40}") from error
         return self._database.hold(f"loan-{loan}", wait_s=wait_s)
 
+    def hold_subject(self, subject: str) -> AbstractContextManager[None]:
+        """Hold an enterprise's loans together against every other worker; as ``hold``."""
+        return self._database.hold(f"subject-{sha256(subject.encode()).hex()}")
+
     def find(self, loan: str) -> Loan | None:
         """The loan, None where there is none.
 

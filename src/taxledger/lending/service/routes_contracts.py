@@ -37,6 +37,7 @@ _ACCEPT_PROBLEMS = (
     "amount_outside_offer",
     "term_outside_offer",
     "account_outside_offer",
+    "line_open",
 )
 _DRAW_PROBLEMS = (
     "draw_signature_invalid",
