@@ -126,7 +126,7 @@ class LoanEngine:
         """
         given = decode_artefact(artefact)
         with self._store.hold(id):
-            loan = self._store.load(id)
+            loan = self._load(id)
             if loan.artefact == sha256(artefact) and loan.state is not State.INCOMPLETE:
                 return loan
             if loan.pending is not None or loan.state not in (State.APPLIED, State.INCOMPLETE):
@@ -161,7 +161,7 @@ class LoanEngine:
             RefusedError: ``loan_state``.
         """
         with self._store.hold(id):
-            loan = self._store.load(id)
+            loan = self._load(id)
             if loan.state is not State.INCOMPLETE:
                 raise _wrong_state(loan, "another attempt")
             return self._steps.ask_evidence(loan)
@@ -175,7 +175,7 @@ class LoanEngine:
         """
         decode_acceptance(acceptance)
         with self._store.hold(id):
-            loan = self._store.load(id)
+            loan = self._load(id)
             if loan.contract is not None and loan.contract.acceptance.raw == acceptance:
                 return loan
             if loan.state is not State.OFFERED:
@@ -210,7 +210,7 @@ class LoanEngine:
         """
         decoded = decode_draw_order(order)
         with self._store.hold(id):
-            loan = self._store.load(id)
+            loan = self._load(id)
             if any(each.order == order for each in loan.draws):
                 return loan
             if loan.contract is None or loan.state is not State.PAID_OUT:
@@ -257,7 +257,7 @@ class LoanEngine:
         if type(value_date) is not date:
             raise FormatError("expected a value date")
         with self._store.hold(id):
-            loan = self._store.load(id)
+            loan = self._load(id)
             for each in loan.repayments:
                 if each.reference == reference:
                     if (each.amount, each.value_date) != (amount, value_date):
@@ -285,7 +285,7 @@ class LoanEngine:
             UnavailableError: a payment is under way.
         """
         with self._store.hold(id):
-            loan = self._store.load(id)
+            loan = self._load(id)
             if loan.closing:
                 return loan
             if loan.state is not State.PAID_OUT:
@@ -307,7 +307,7 @@ class LoanEngine:
             RefusedError: ``loan_unknown``, or a release that was refused.
         """
         with self._store.hold(id):
-            loan = self._store.load(id)
+            loan = self._load(id)
             while (step := self._steps.next(loan)) is not None:
                 loan = step(loan)
                 if on_step is not None:
@@ -329,6 +329,13 @@ class LoanEngine:
         return outcome
 
     # --- what is stored -------------------------------------------------------------------------
+
+    def _load(self, id: str) -> Loan:
+        """A loan to go on with. A database that was moved to another lender is not signed or paid for by it."""
+        loan = self._store.load(id)
+        if loan.lender not in (0, self._lender):  # 0: before there is a consent
+            raise RefusedError("loan_of_another_lender", f"{id} is a loan of member {loan.lender}")
+        return loan
 
     def load(self, id: str) -> Loan:
         """The loan. Raises RefusedError ``loan_unknown``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -57,6 +58,7 @@ def init(
     Example: taxledger lend init --home net/bank1 --name "Demo Bank 1"
     """
     from taxledger.ledger.kinds import KINDS, kind_name
+    from taxledger.lending.settings import decode_settings
     from taxledger.nodes.home import write_secret
 
     member = open_home(home)
@@ -65,15 +67,12 @@ def init(
     if path.exists():
         raise InputError(f"{path} exists: edit it, or choose another home")
     issuers = _issuers(member)
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if not (folder / "contract.key").exists():
-        write_secret(folder / "contract.key", os.urandom(32).hex().encode() + b"\n")
     lines = [
         "# A lender's settings (docs/lending.md). Whose word counts on which kind of record stands in [issuers].",
         "[bank]",
-        f'name = "{name or member.config.name}"',
-        f'bic = "{bic}"',
-        f'account = "{account}"',
+        f"name = {_quoted(name or member.config.name)}",
+        f"bic = {_quoted(bic)}",
+        f"account = {_quoted(account)}",
         'time_zone = "Asia/Shanghai"      # of the banking day',
         "",
         "[issuers]",
@@ -89,10 +88,20 @@ def init(
         "age_seconds_max = 600            # no older answer is decided upon",
         "wait_seconds_max = 30            # a custodian that is silent longer: the answer is 'incomplete'",
     ]
-    write_file(path, ("\n".join(lines) + "\n").encode(), private=True)
+    data = ("\n".join(lines) + "\n").encode()
+    decode_settings(data, folder)  # a wrong name or account is said now, before anything is there
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if not (folder / "contract.key").exists():
+        write_secret(folder / "contract.key", os.urandom(32).hex().encode() + b"\n")
+    write_file(path, data, private=True)
     say(f"settings  {path}")
     say(f"key       {folder / 'contract.key'}")
     note(f"next: taxledger lend apply --home {home} --product invoice --wallet FILE")
+
+
+def _quoted(text: str) -> str:
+    """As TOML writes a text: JSON's escapes are among its own."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _issuers(home: Home) -> dict[int, int]:
