@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from loankit import Bench, FileWorld, application, artefact
+from loankit import START, Bench, FileWorld, application, artefact
 from postgreskit import new_database
 
 from taxledger.lending.loans.events import Event
@@ -37,6 +37,7 @@ PLACES_MAX = 200
 def drive(bench: Bench) -> Loan:
     """A whole life. Whoever died anywhere in it begins again from the top: everything is idempotent."""
     engine = bench.engine
+    bench.clock.day = START
     engine.apply(application())
     engine.consent("L1", artefact())
     loan = engine.advance("L1")

@@ -63,7 +63,12 @@ class Database:
             sa.event.listen(self._engine, "connect", _prepare_sqlite)
             sa.event.listen(self._engine, "begin", _begin_sqlite)
         elif parsed.drivername in ("postgresql", "postgresql+psycopg"):
-            self._engine = sa.create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
+            try:
+                self._engine = sa.create_engine(
+                    parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True
+                )
+            except ModuleNotFoundError as error:
+                raise FormatError("PostgreSQL needs taxledger[lending-postgres]") from error
         else:
             raise FormatError(f"expected sqlite or postgresql+psycopg, got {parsed.drivername}")
         self._lock_engine = sa.create_engine(
