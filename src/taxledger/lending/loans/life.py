@@ -19,7 +19,6 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from datetime import date
 
 from taxledger.ledger.consent import Artefact, decode_artefact
@@ -32,7 +31,6 @@ from taxledger.lending.decision import Decision
 from taxledger.lending.loans.contract import check_loan_id, decode_acceptance, sign_contract
 from taxledger.lending.loans.draworder import decode_draw_order, verify_draw_order
 from taxledger.lending.loans.events import FIRST_PREVIOUS, make_event
-from taxledger.lending.loans.exposure import hold_only_line
 from taxledger.lending.loans.loan import Loan, State
 from taxledger.lending.loans.ports import Application, Evidence, Ports
 from taxledger.lending.loans.steps import ReceivingAccount, Steps
@@ -52,11 +50,6 @@ def _chosen(loan: Loan, decision: Decision) -> None:
     return
 
 
-def _several(loan: Loan) -> bool:
-    """No product that allows one line only."""
-    return False
-
-
 class LoanEngine:
     """Drives the loans of a store. Any number of them, in threads, processes or machines, may share one."""
 
@@ -68,7 +61,6 @@ class LoanEngine:
         lender: int,
         contract_key: Signer,
         receiving_account: ReceivingAccount = _chosen,
-        one_line: Callable[[Loan], bool] = _several,
     ) -> None:
         """An engine.
 
@@ -78,13 +70,11 @@ class LoanEngine:
             lender: the lender's member number.
             contract_key: signs contracts and nothing else.
             receiving_account: which account must receive the money, where the product fixes one.
-            one_line: whether an enterprise may have but one open loan of the product (``exposure.py``).
         """
         self._store = store
         self._clock = ports.clock
         self._lender = lender
         self._contract_key = contract_key
-        self._one_line = one_line
         self._steps = Steps(store, ports, receiving_account)
 
     # --- application, consent, acceptance ------------------------------------------------------
@@ -126,7 +116,7 @@ class LoanEngine:
         """
         given = decode_artefact(artefact)
         with self._store.hold(id):
-            loan = self._load(id)
+            loan = self._store.load(id)
             if loan.artefact == sha256(artefact) and loan.state is not State.INCOMPLETE:
                 return loan
             if loan.pending is not None or loan.state not in (State.APPLIED, State.INCOMPLETE):
@@ -155,48 +145,48 @@ class LoanEngine:
             raise RefusedError("consent_without_pledge", f"{id}: the consent allows no pledge")
 
     def retry(self, id: str) -> Loan:
-        """Ask for evidence once more, under the same consent, for an application that was incomplete.
+        """Try once more, under the same consent, an application that was incomplete.
+
+        The consent is forwarded again: a custodian that was silent has not got it, one that has it answers as before.
 
         Raises:
             RefusedError: ``loan_state``.
         """
         with self._store.hold(id):
-            loan = self._load(id)
+            loan = self._store.load(id)
             if loan.state is not State.INCOMPLETE:
                 raise _wrong_state(loan, "another attempt")
-            return self._steps.ask_evidence(loan)
+            value = [1, loan.artefact, loan.borrower_key, loan.chain_id, loan.lender]
+            key = f"{id}/consent_given/{loan.attempt + 1}"
+            return self._steps.record(loan, "consent_given", value, key=key)
 
     def accept(self, id: str, acceptance: bytes) -> Loan:
         """Take the enterprise's acceptance and sign the contract.
 
         Raises:
             InputError, VerificationError: not its acceptance of this offer.
-            RefusedError: outside the offer; ``offer_expired``; ``line_open``; ``loan_state``.
+            RefusedError: outside the offer; ``offer_expired``; ``loan_state``.
         """
         decode_acceptance(acceptance)
         with self._store.hold(id):
-            loan = self._load(id)
+            loan = self._store.load(id)
             if loan.contract is not None and loan.contract.acceptance.raw == acceptance:
                 return loan
             if loan.state is not State.OFFERED:
                 raise _wrong_state(loan, "an acceptance")
-            with hold_only_line(self._store, loan) if self._one_line(loan) else nullcontext():
-                return self._contract(loan, acceptance)
-
-    def _contract(self, loan: Loan, acceptance: bytes) -> Loan:
-        try:
-            contract = sign_contract(
-                self._contract_key,
-                loan.offer_raw,
-                acceptance,
-                borrower_key=loan.borrower_key,
-                signed_ms=self._clock.now_ms(),
-            )
-        except RefusedError as error:
-            if error.code == "offer_expired":
-                self._steps.expire(loan)
-            raise
-        return self._steps.record(loan, "accepted", [1, contract.raw, self._contract_key.public_key])
+            try:
+                contract = sign_contract(
+                    self._contract_key,
+                    loan.offer_raw,
+                    acceptance,
+                    borrower_key=loan.borrower_key,
+                    signed_ms=self._clock.now_ms(),
+                )
+            except RefusedError as error:
+                if error.code == "offer_expired":
+                    self._steps.expire(loan)
+                raise
+            return self._steps.record(loan, "accepted", [1, contract.raw, self._contract_key.public_key])
 
     # --- draws, repayments, closing --------------------------------------------------------------
 
@@ -210,7 +200,7 @@ class LoanEngine:
         """
         decoded = decode_draw_order(order)
         with self._store.hold(id):
-            loan = self._load(id)
+            loan = self._store.load(id)
             if any(each.order == order for each in loan.draws):
                 return loan
             if loan.contract is None or loan.state is not State.PAID_OUT:
@@ -257,7 +247,7 @@ class LoanEngine:
         if type(value_date) is not date:
             raise FormatError("expected a value date")
         with self._store.hold(id):
-            loan = self._load(id)
+            loan = self._store.load(id)
             for each in loan.repayments:
                 if each.reference == reference:
                     if (each.amount, each.value_date) != (amount, value_date):
@@ -285,7 +275,7 @@ class LoanEngine:
             UnavailableError: a payment is under way.
         """
         with self._store.hold(id):
-            loan = self._load(id)
+            loan = self._store.load(id)
             if loan.closing:
                 return loan
             if loan.state is not State.PAID_OUT:
@@ -307,7 +297,7 @@ class LoanEngine:
             RefusedError: ``loan_unknown``, or a release that was refused.
         """
         with self._store.hold(id):
-            loan = self._load(id)
+            loan = self._store.load(id)
             while (step := self._steps.next(loan)) is not None:
                 loan = step(loan)
                 if on_step is not None:
@@ -329,13 +319,6 @@ class LoanEngine:
         return outcome
 
     # --- what is stored -------------------------------------------------------------------------
-
-    def _load(self, id: str) -> Loan:
-        """A loan to go on with. A database that was moved to another lender is not signed or paid for by it."""
-        loan = self._store.load(id)
-        if loan.lender not in (0, self._lender):  # 0: before there is a consent
-            raise RefusedError("loan_of_another_lender", f"{id} is a loan of member {loan.lender}")
-        return loan
 
     def load(self, id: str) -> Loan:
         """The loan. Raises RefusedError ``loan_unknown``."""
