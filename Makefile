@@ -20,7 +20,7 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: $(READY) ## The main job: four nodes, a portfolio, verified answers (leaves its files in demo/)
+demo: $(READY) ## The whole story: eight members, three loans from consent to pay-out, fraud stopped (leaves its files in demo/)
 	$(BIN)/taxledger demo --dir demo
 
 test: $(READY) ## All tests

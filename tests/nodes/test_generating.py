@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -181,6 +182,12 @@ def test_files_read_back_to_the_same_records(tmp_path: Path) -> None:
         assert not [row for row in rows if isinstance(row, BadRow)], kind
     who = json.loads((tmp_path / "enterprises.json").read_text("utf-8"))
     assert [each["profile"] for each in who] == ["good", "unfiled", "contract_without_account"]
+
+
+def test_a_file_without_rows_reads_back_empty(good: GeneratedEnterprise, tmp_path: Path) -> None:
+    empty = replace(good, rows=dict.fromkeys(good.rows, ()))
+    for file in write_enterprises([empty], tmp_path):
+        assert list(TableSource(load_mapping(file.mapping), None).rows(file.path)) == []
 
 
 def test_traps_are_refused_with_their_code(tmp_path: Path) -> None:

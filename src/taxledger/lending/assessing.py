@@ -37,7 +37,6 @@ class Case:
         security: the records offered, as the application names them (``offered.py``).
         recipient: the lender's member number.
         age_ms_max: how old evidence may be.
-        artefact: the signed consent under which evidence has to be; None: one for all files.
     """
 
     application: str
@@ -47,7 +46,6 @@ class Case:
     security: tuple[str, ...]
     recipient: int
     age_ms_max: int
-    artefact: bytes | None = None
 
 
 def assess(
@@ -73,12 +71,7 @@ def assess(
         return _incomplete(case, reasons or (_NOTHING,), files, decided_ms)
     try:
         verified = verify_evidence_set(
-            files,
-            policy,
-            recipient=case.recipient,
-            now_ms=decided_ms,
-            age_ms_max=case.age_ms_max,
-            artefact=case.artefact,
+            files, policy, recipient=case.recipient, now_ms=decided_ms, age_ms_max=case.age_ms_max
         )
         kind = case.product.security
         security, unknown = (

@@ -33,11 +33,15 @@ def run(stage: Stage) -> Iterator[Finding]:
     wheel = next(folder.glob("*.whl"))
     yield check("wheel", f"{wheel.name}, {wheel.stat().st_size:,} bytes")
 
-    node = _environment(stage, folder, "node", f"{wheel}[node]")
+    node = _environment(stage, folder, "node", f"{wheel}[node,lending]")
     demo = stage.run([node / "taxledger", "demo", "--dir", folder / "demo"], cwd=folder, data=False)
     yield check(
         "taxledger demo, with the extras", f"exit {demo.status}, {demo.seconds:.0f} s", demo.status == 0
     )
+
+    archived = re.search(r"taxledger (lend verify-archive .*)", demo.out)
+    said = stage.run([node / "taxledger", *(shlex.split(archived[1]) if archived else [])], cwd=folder)
+    yield check("the printed verify-archive command", said.end, said.status == 0 and archived is not None)
 
     plain = _environment(stage, folder, "plain", str(wheel))
     present = _packages(stage, plain)

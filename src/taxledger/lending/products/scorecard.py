@@ -53,7 +53,6 @@ class Scorecard:
     version: int
     title: str
     title_zh: str
-    currency: str
     base: int
     bands: tuple[Bands, ...]
     grades: tuple[ScoreGrade, ...]
@@ -101,7 +100,6 @@ def decode_scorecard(data: bytes, features: Mapping[str, Feature]) -> Scorecard:
         version=file.version,
         title=file.title,
         title_zh=file.title_zh,
-        currency=file.currency,
         base=file.base,
         bands=bands,
         grades=grades,

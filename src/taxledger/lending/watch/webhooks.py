@@ -16,15 +16,16 @@ import ipaddress
 import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 import httpx
-from standardwebhooks import Webhook
+from standardwebhooks import Webhook, WebhookVerificationError
 
-from taxledger.ledger.errors import FormatError
+from taxledger.ledger.errors import FormatError, VerificationError
 from taxledger.lending.watch.alerts import Alert, webhook_body
 from taxledger.lending.watch.store import Delivery, WatchStore
 
-__all__ = ["Courier", "check_receiver", "pause_ms"]
+__all__ = ["Courier", "check_receiver", "pause_ms", "read_delivery"]
 
 _PREFIX = "whsec_"
 _SECRET_BYTES = (24, 64)
@@ -74,6 +75,24 @@ def _is_loopback(host: str) -> bool:
 def pause_ms(attempts: int) -> int | None:
     """How long after so many failed attempts to try again; None: no more."""
     return _PAUSES_S[attempts - 1] * 1_000 if attempts <= len(_PAUSES_S) else None
+
+
+def read_delivery(secret: str, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
+    """What a receiver does with a delivery: check its signature and its instant, then read it.
+
+    Args:
+        secret: ``whsec_…``, the same as the sender's.
+        headers: of the request, with names in lower case.
+        body: as it came.
+
+    Raises:
+        VerificationError: ``signature_invalid``: another secret signed it, it was changed, or it is minutes old.
+    """
+    try:
+        found: dict[str, Any] = Webhook(secret).verify(body, dict(headers))
+    except WebhookVerificationError as error:
+        raise VerificationError("signature_invalid", f"webhook: {error}") from error
+    return found
 
 
 class Courier:

@@ -124,7 +124,7 @@ def _fields_of(kind: str, rows: Iterable[GeneratedRow]) -> list[str]:
     """The fields that any row has, or that a mapping has to name, in the schema's order."""
     used = {name for row in rows for name in row.fields}
     every = [each.name for each in newest(KINDS[kind]).fields]
-    return [name for name in every if name in used] if used else every
+    return [name for name in every if name in (used or _COLUMNS)]
 
 
 def _type(kind: str, field: str) -> object:

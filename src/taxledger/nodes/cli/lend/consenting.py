@@ -26,16 +26,9 @@ _RETENTION_DAYS = 3_650
 
 
 def product_wish(
-    product: Product,
-    settings: LendingSettings,
-    *,
-    subject: str,
-    recipient: int,
-    as_of: date,
-    offers: bool = True,
+    product: Product, settings: LendingSettings, *, subject: str, recipient: int, as_of: date
 ) -> Wish:
-    """What an enterprise agrees to that applies for a product; it lets records be pledged only if it ``offers`` any,
-    or the product needs them.
+    """What an enterprise agrees to that applies for a product.
 
     Raises:
         FormatError: a kind that the lender has no issuer for.
@@ -60,7 +53,7 @@ def product_wish(
         max_uses=most * (3 + _CHECKS_AFTER),
         days=31 * (product.terms.months_max + 2),
         retention_days=_RETENTION_DAYS,
-        may_pledge=product.security is not None and (offers or product.security.required),
+        may_pledge=product.security is not None,
     )
 
 
@@ -69,8 +62,15 @@ def _months_after(day: date, months: int) -> str:
     return f"{at // 12:04}-{at % 12 + 1:02}"
 
 
-def sign_consent(wallet: Wallet, home: Home, wish: Wish, *, yes: bool) -> Artefact:
+def sign_consent(wallet: Wallet, home: Home, wish: Wish, *, yes: bool, quiet: bool = False) -> Artefact:
     """Show what is agreed to, ask, sign; the artefact is in the wallet before it is handed on.
+
+    Args:
+        wallet: of the enterprise, which keeps the notice beside what it signs.
+        home: of a member, that knows the others by name.
+        wish: what is agreed to.
+        yes: sign without asking.
+        quiet: the caller has shown the notice, and asked.
 
     Raises:
         InputError: the person did not agree, or there is no terminal to ask at.
@@ -87,5 +87,6 @@ def sign_consent(wallet: Wallet, home: Home, wish: Wish, *, yes: bool) -> Artefa
         now_ms=time.time_ns() // 1_000_000,
         names={each.number: each.name for each in home.config.peers},
     )
-    confirm_notice(notice, yes=yes)
+    if not quiet:
+        confirm_notice(notice, yes=yes)
     return wallet.sign(terms, notice)

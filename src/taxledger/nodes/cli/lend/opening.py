@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +29,7 @@ __all__ = [
     "opened_desk",
     "print_decision",
     "print_loan",
+    "require_lending_packages",
 ]
 
 LoanArgument = Annotated[str, typer.Argument(metavar="LOAN", help="Its id.", show_default=False)]
@@ -48,6 +51,15 @@ _STATES_ZH = {
     "failed": "未能办理",
 }
 _OUTCOMES_ZH = {"approve": "通过", "refuse": "拒绝", "refer": "转人工", "incomplete": "证据不全（不是拒绝）"}
+
+
+def require_lending_packages() -> None:
+    """Say what to install before anything is begun that would need it in the end."""
+    for package in ("sqlalchemy", "alembic", "jinja2", "fpdf", "fontTools", "standardwebhooks"):
+        if sys.modules.get(package, package) is None or importlib.util.find_spec(package) is None:
+            raise UnavailableError(
+                f"this command needs {package}: pip install 'taxledger[lending]' installs it"
+            )
 
 
 def lending_folder(home: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from taxledger.lending.products.product import Product
     from taxledger.nodes.home import Home
 
-__all__ = ["product_as_json", "register"]
+__all__ = ["make_settings", "product_as_json", "register"]
 
 _FILE_BYTES_MAX = 256 * 1024
 _MEMBERS = b"\x06"
@@ -57,8 +56,19 @@ def init(
 
     Example: taxledger lend init --home net/bank1 --name "Demo Bank 1"
     """
+    path = make_settings(home, name=name, bic=bic, account=account)
+    say(f"settings  {path}")
+    say(f"key       {path.parent / 'contract.key'}")
+    note(f"next: taxledger lend apply --home {home} --product invoice --wallet FILE")
+
+
+def make_settings(home: Path, *, name: str, bic: str, account: str) -> Path:
+    """The lender's folder of a home: settings, and the key that signs contracts; the path of the settings.
+
+    Raises:
+        InputError: there are settings already.
+    """
     from taxledger.ledger.kinds import KINDS, kind_name
-    from taxledger.lending.settings import decode_settings
     from taxledger.nodes.home import write_secret
 
     member = open_home(home)
@@ -67,12 +77,15 @@ def init(
     if path.exists():
         raise InputError(f"{path} exists: edit it, or choose another home")
     issuers = _issuers(member)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if not (folder / "contract.key").exists():
+        write_secret(folder / "contract.key", os.urandom(32).hex().encode() + b"\n")
     lines = [
         "# A lender's settings (docs/lending.md). Whose word counts on which kind of record stands in [issuers].",
         "[bank]",
-        f"name = {_quoted(name or member.config.name)}",
-        f"bic = {_quoted(bic)}",
-        f"account = {_quoted(account)}",
+        f'name = "{name or member.config.name}"',
+        f'bic = "{bic}"',
+        f'account = "{account}"',
         'time_zone = "Asia/Shanghai"      # of the banking day',
         "",
         "[issuers]",
@@ -88,20 +101,8 @@ def init(
         "age_seconds_max = 600            # no older answer is decided upon",
         "wait_seconds_max = 30            # a custodian that is silent longer: the answer is 'incomplete'",
     ]
-    data = ("\n".join(lines) + "\n").encode()
-    decode_settings(data, folder)  # a wrong name or account is said now, before anything is there
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if not (folder / "contract.key").exists():
-        write_secret(folder / "contract.key", os.urandom(32).hex().encode() + b"\n")
-    write_file(path, data, private=True)
-    say(f"settings  {path}")
-    say(f"key       {folder / 'contract.key'}")
-    note(f"next: taxledger lend apply --home {home} --product invoice --wallet FILE")
-
-
-def _quoted(text: str) -> str:
-    """As TOML writes a text: JSON's escapes are among its own."""
-    return json.dumps(text, ensure_ascii=False)
+    write_file(path, ("\n".join(lines) + "\n").encode(), private=True)
+    return path
 
 
 def _issuers(home: Home) -> dict[int, int]:

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
     from taxledger.api.client import Event, EventId
     from taxledger.lending.desk import LendingDesk
-    from taxledger.lending.watch import Alert
+    from taxledger.lending.watch import Alert, Courier, Watcher
 
-__all__ = ["register"]
+__all__ = ["catch_up", "register"]
 
 
-class _UntilQuiet:
+class UntilQuiet:
     """The node's events, until the ledger's newest block is behind: for a look that ends."""
 
     def __init__(self, desk: LendingDesk) -> None:
@@ -36,6 +36,15 @@ class _UntilQuiet:
             yield event
             if event.type == "taxledger.block.certified" and event.id.height >= height:
                 return
+
+
+def catch_up(desk: LendingDesk, watcher: Watcher, courier: Courier) -> None:
+    """Look at all that happened until now, and deliver what is due."""
+    watcher.run(UntilQuiet(desk), after=desk.watched_from())
+    # What events may not have told: a node can leave one out, and time goes by without any.
+    watcher.check_all()
+    watcher.check_lateness()
+    courier.deliver_due()
 
 
 def watch(
@@ -58,11 +67,7 @@ def watch(
         sending = threading.Thread(target=courier.run, args=(stop,), daemon=True)
         try:
             if once:
-                watcher.run(_UntilQuiet(desk), after=desk.watched_from())
-                # What events may not have told: a node can leave one out, and time goes by without any.
-                watcher.check_all()
-                watcher.check_lateness()
-                courier.deliver_due()
+                catch_up(desk, watcher, courier)
             else:
                 sending.start()
                 note("watching; Ctrl-C ends it")
