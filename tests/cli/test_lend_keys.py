@@ -19,7 +19,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert main(["network", "create", str(net), "--members", "tax,bank1,bank2"]) == 0
     folder = net / "bank1" / "lending"
     folder.mkdir(mode=0o700)
-    (folder / "lending.toml").write_text("")
+    (folder / "lending.toml").write_text(
+        '[issuers]\nvat_invoice = 1\n[bank]\nname = "示例银行"\nbic = "DEMOCNBJXXX"\naccount = "1000000000000001"\n',
+        "utf-8",
+    )
     return folder
 
 
@@ -62,3 +65,20 @@ def test_a_wrong_key_is_refused(
     assert main(["lend", "key", "create", *arguments, "--home", str(home)]) == 2
     assert said in capsys.readouterr().err
     assert not (home / "lending" / "api_keys.json").exists()
+
+
+def test_a_service_listens_where_it_may(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    serve = ["lend", "serve", "--home", str(home)]
+    for listen, said in (
+        ("127.0.0.1", "expected --listen HOST:PORT"),
+        ("127.0.0.1:70000", "expected --listen HOST:PORT"),
+        ("0.0.0.0:8500", "unless given a certificate"),
+        ("bank.example:8500", "unless given a certificate"),
+        ("127.0.0.1:0", "lend key create"),
+    ):
+        assert main([*serve, "--listen", listen]) == 2
+        assert said in capsys.readouterr().err
+    assert main(["lend", "key", "create", "counter", "--scope", "lend_officer", "--home", str(home)]) == 0
+    capsys.readouterr()
+    assert main([*serve, "--listen", "[::1]:0"]) == 1
+    assert "does the network run?" in capsys.readouterr().err

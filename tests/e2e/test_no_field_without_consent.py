@@ -583,8 +583,11 @@ _NOT_RUN = {
     "network create": "makes a network of its own",
     "network start": "starts nodes",
     "network stop": "stops nodes",
+    "lend serve": "goes on until it is stopped",
 }
-_FILLED: dict[str, Callable[[Scene, Artefact], object]] = {
+_FLAGS = {"lend watch": ["--once"], "lend apply": ["--yes"]}
+"""Without which a command goes on until it is stopped, or asks."""
+_FILLED: dict[str, Callable[[Scene, Artefact], object] | None] = {
     "home": lambda scene, _: scene.network.homes["bank1"].path,
     "subject": lambda *_: SUBJECT,
     "kind": lambda *_: "vat_invoice",
@@ -605,6 +608,12 @@ _FILLED: dict[str, Callable[[Scene, Artefact], object]] = {
     "pledge": lambda *_: "00" * 16,
     "fingerprint": lambda *_: "00" * 16,
     "number": lambda *_: "1",
+    "loan": lambda *_: "L-1",
+    "lend apply consent": None,  # it signs one with its wallet
+    "lend apply id": lambda *_: "L-1",
+    "lend report output": lambda scene, _: scene.folder / "report.html",
+    "lend key create name": lambda *_: "portal",
+    "lend key create scope": lambda *_: "lend_apply",
     "product": lambda *_: "invoice",
     "consent grant until": lambda *_: "2025-12",
     "consent supersede until": lambda *_: "2025-12",
@@ -634,10 +643,10 @@ def _commands(group: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[s
 
 def _arguments(scene: Scene, forged: Artefact, words: tuple[str, ...], command: click.Command) -> list[str]:
     """All that a command takes and the table above fills, and what it can't do without."""
-    arguments: list[str] = []
+    arguments = list(_FLAGS.get(" ".join(words), ()))
     for parameter in command.params:
         name = parameter.name or ""
-        fill = _FILLED.get(" ".join((*words, name))) or _FILLED.get(name)
+        fill = _FILLED.get(" ".join((*words, name)), _FILLED.get(name))
         if parameter.param_type_name == "argument":
             arguments.append(str(fill(scene, forged)) if fill else str(scene.folder / "e.evidence"))
         elif (parameter.required or fill) and not getattr(parameter, "is_flag", False):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from postgreskit import new_database, run_server
+from postgreskit import memory_folder, new_database, run_server
 
 from taxledger.lending.loans.store import LoanStore, open_store
 
@@ -18,11 +19,18 @@ def postgres() -> Iterator[str]:
         yield server
 
 
+@pytest.fixture
+def quick_path() -> Iterator[Path]:
+    """As ``tmp_path``, where syncs cost nothing."""
+    with tempfile.TemporaryDirectory(prefix="taxledger-", dir=memory_folder()) as name:
+        yield Path(name)
+
+
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def database_url(request: pytest.FixtureRequest, quick_path: Path) -> str:
     """URL of a new database, of each kind (PostgreSQL with the slow tests; some of it always in test_postgresql.py)."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/loans.sqlite"
+        return f"sqlite:///{quick_path}/loans.sqlite"
     return new_database(request.getfixturevalue("postgres"))
 
 

@@ -198,18 +198,21 @@ class Bench:
         self.clock = FakeClock(day)
         self.world = FileWorld(folder)
         self.outbox = folder / "outbox"
+        self.one_line = False
+        self.ports = Ports(
+            consents=self.world,
+            evidence=self.world,
+            decide=decide_by(**terms),
+            pledges=self.world,
+            payments=CountedPayments(self.world, PaymentOutbox(self.outbox, PAYER)),
+            clock=self.clock,
+        )
         self.engine = LoanEngine(
             store,
-            Ports(
-                consents=self.world,
-                evidence=self.world,
-                decide=decide_by(**terms),
-                pledges=self.world,
-                payments=CountedPayments(self.world, PaymentOutbox(self.outbox, PAYER)),
-                clock=self.clock,
-            ),
+            self.ports,
             lender=LENDER,
             contract_key=BANK_KEY,
+            one_line=lambda loan: self.one_line,
         )
 
     def offered(self, id: str = "L1", **changes: Any) -> Loan:

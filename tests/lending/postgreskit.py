@@ -30,6 +30,14 @@ def _command(*words: str | Path) -> list[str]:
     return ["runuser", "-u", "postgres", "--", *plain] if os.geteuid() == 0 else plain
 
 
+def memory_folder() -> Path:
+    """Where files are kept in memory, if the machine has room there: a sync costs nothing then, and for a killed
+    process it is all the same. Paths are short: that of a Unix socket has at most 107 bytes.
+    """
+    shared = Path("/dev/shm")
+    return shared if shared.is_dir() and shutil.disk_usage(shared).free > 2**30 else Path("/tmp")
+
+
 @contextmanager
 def run_server() -> Iterator[str]:
     """Folder of the socket of a running server; its fsync is on, as the store demands."""

@@ -6,7 +6,6 @@ import base64
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -180,17 +179,3 @@ class Gate:
 
 def later(service: Service, days: int) -> None:
     service.bench.clock.day += timedelta(days=days)
-
-
-__all__ = [
-    "Gate",
-    "Service",
-    "accept",
-    "application",
-    "b64",
-    "later",
-    "offered",
-    "paid_out",
-    "replace",
-    "running",
-]

@@ -12,7 +12,8 @@ from loankit import BUSY, REASON, Bench, application, artefact
 
 from taxledger.ledger.crypto import Signer
 from taxledger.ledger.errors import RefusedError, UnavailableError, VerificationError
-from taxledger.lending.loans.loan import Loan, State
+from taxledger.lending.loans.events import step_key
+from taxledger.lending.loans.loan import Loan, Pending, State
 from taxledger.lending.loans.store import LoanStore
 
 
@@ -118,6 +119,22 @@ def test_a_refused_first_payment_releases_the_pledge(store: LoanStore, tmp_path:
     loan = bench.paid_out()
     assert (loan.state, loan.reasons[0].code) == (State.FAILED, "account_unknown")
     assert len(bench.effects("released")) == 1
+
+
+def test_another_file_in_place_of_the_payment_stops_for_a_person(store: LoanStore, tmp_path: Path) -> None:
+    """It may have been taken and paid: neither paid again, nor is the pledge let go."""
+    bench = Bench(store, tmp_path)
+    loan = bench.offered()
+    bench.engine.accept("L1", bench.acceptance(loan))
+    wrong = bench.outbox / f"{step_key('L1', 'draw/1')}.xml"
+    wrong.write_bytes(b"<other/>")
+    for _ in range(2):
+        with pytest.raises(UnavailableError, match="payment_file_differs"):
+            bench.engine.advance("L1")
+    loan = bench.engine.load("L1")
+    assert (loan.state, loan.pending, bench.effects("released")) == (State.PLEDGED, Pending.DRAW, [])
+    wrong.unlink()
+    assert bench.engine.advance("L1").state is State.PAID_OUT
 
 
 def test_a_refused_draw_leaves_the_line(store: LoanStore, tmp_path: Path) -> None:
@@ -252,3 +269,20 @@ def test_refused_draws_and_repayments(store: LoanStore, tmp_path: Path) -> None:
     engine.close("L1")
     bench.clock.day = date(2024, 3, 2)
     assert code(lambda: engine.draw("L1", bench.order(loan, 1))) == "line_closed"
+
+
+@pytest.mark.parametrize("id", ["", "../L1", "a/../../L1", "/tmp/L1", "L1\0", "L1\udcff", "L" * 29])
+def test_what_can_be_no_loan_is_none(store: LoanStore, tmp_path: Path, id: str) -> None:
+    """No name of a file is made of it, wherever it comes from."""
+    bench = Bench(store, tmp_path)
+    bench.engine.apply(application())
+    before = {*tmp_path.rglob("*")}
+    for call in (
+        lambda: bench.engine.repay(id, reference="R", amount=1, value_date=bench.clock.day),
+        lambda: bench.engine.close(id),
+        lambda: bench.engine.retry(id),
+    ):
+        with pytest.raises(RefusedError) as refused:
+            call()
+        assert refusal(refused) == "loan_unknown"
+    assert {*tmp_path.rglob("*")} == before

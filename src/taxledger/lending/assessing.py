@@ -37,6 +37,7 @@ class Case:
         security: the records offered, as the application names them (``offered.py``).
         recipient: the lender's member number.
         age_ms_max: how old evidence may be.
+        artefact: the signed consent under which evidence has to be; None: one for all files.
     """
 
     application: str
@@ -46,6 +47,7 @@ class Case:
     security: tuple[str, ...]
     recipient: int
     age_ms_max: int
+    artefact: bytes | None = None
 
 
 def assess(
@@ -71,7 +73,12 @@ def assess(
         return _incomplete(case, reasons or (_NOTHING,), files, decided_ms)
     try:
         verified = verify_evidence_set(
-            files, policy, recipient=case.recipient, now_ms=decided_ms, age_ms_max=case.age_ms_max
+            files,
+            policy,
+            recipient=case.recipient,
+            now_ms=decided_ms,
+            age_ms_max=case.age_ms_max,
+            artefact=case.artefact,
         )
         kind = case.product.security
         security, unknown = (

@@ -80,7 +80,7 @@ def decide(
         as_of=as_of,
         currency=product.currency,
         security=draft.security,
-        pledged_ppm={mark: ppm for (_issuer, mark), ppm in verified.facts.pledged_ppm.items()},
+        pledged_ppm=verified.facts.taken_ppm,
     )
     computed = {each.id: each.compute(verified.facts, basis) for each in product.features}
     values = tuple(

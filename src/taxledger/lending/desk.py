@@ -7,7 +7,6 @@ repayments, reports, the watch. Each method may be called again after a crash.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING
 from taxledger.api.client import Client, EventId
 from taxledger.ledger.consent import decode_artefact
 from taxledger.ledger.crypto import Signer
-from taxledger.ledger.errors import FormatError, InputError, RefusedError
+from taxledger.ledger.errors import FormatError, RefusedError
 from taxledger.ledger.policy import Policy, decode_policy
 from taxledger.lending.archive import gather_archive, payment_files
 from taxledger.lending.decision import Decision, decode_decision
@@ -32,7 +31,7 @@ from taxledger.lending.payments.port import Account
 from taxledger.lending.products.catalogue import load_products, shipped_files
 from taxledger.lending.products.keeper import ProductKeeper
 from taxledger.lending.products.scorecard import card_id
-from taxledger.lending.settings import LendingSettings
+from taxledger.lending.settings import LendingSettings, read_contract_key
 from taxledger.lending.watch import Courier, WatchedPledge, Watcher, WatchStore, watched_of
 from taxledger.lending.watch.alerts import encode_alert
 from taxledger.lending.watch.ports import ClientRecheck, ClientState
@@ -41,8 +40,6 @@ if TYPE_CHECKING:  # the package takes longer to import than everything else her
     from taxledger.lending.report.texts import Language
 
 __all__ = ["LendingDesk", "LoanFile", "loan_id", "open_desk"]
-
-_HEX_KEY = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +129,7 @@ class LendingDesk:
             lender=recipient,
             contract_key=contract_key,
             receiving_account=self._receiving_account,
+            one_line=self._has_one_line,
         )
 
     # --- the loan's life ----------------------------------------------------------------------------
@@ -140,12 +138,15 @@ class LendingDesk:
         """Record an application with its consent; nothing is asked of anybody yet (``advance`` does).
 
         Raises:
-            FormatError: an unknown product, or security that the product does not take.
+            FormatError: an unknown product, security that the product does not take, or a day to come.
             InputError, VerificationError, RefusedError: as ``LoanEngine.apply`` and ``consent``.
         """
         product = self.keeper.product(application.product)
         if application.security and product.security is None:
             raise FormatError(f"product {product.id} takes no security")
+        today = self.clock.today()
+        if application.as_of is not None and application.as_of > today:
+            raise FormatError(f"as_of: expected a day that is not still to come, got {application.as_of}")
         # First, so that what is refused leaves no application behind.
         self.engine.check_consent(application, decode_artefact(artefact))
         self.engine.apply(application)
@@ -312,12 +313,24 @@ class LendingDesk:
             return None
         ages = {"now_ms": decision.decided_ms, "age_ms_max": decision.age_ms_max}
         verified = verify_evidence_set(
-            evidence.files, self.trust.policy, recipient=self.trust.recipient, **ages
+            evidence.files,
+            self.trust.policy,
+            recipient=self.trust.recipient,
+            artefact=self.engine.artefact(loan),
+            **ages,
         )
         if evidence.pledges is None or not decision.security:
             return verified
         security = [bytes.fromhex(each) for each in decision.security]
         return add_pledges(verified, evidence.pledges, self.trust.policy, security, **ages)
+
+    def _has_one_line(self, loan: Loan) -> bool:
+        """All products but those that lend against what is pledged. One that is lent no more: fail closed."""
+        try:
+            security = self.keeper.product(loan.application.product).security
+        except FormatError:
+            return True
+        return security is None or not security.required
 
     def _offered(self, id: str) -> tuple[Fact, ...]:
         """The records offered as security for a loan, as they verified for its decision."""
@@ -379,21 +392,8 @@ def open_desk(
             client,
             policy_file=policy_file,
             recipient=recipient,
-            contract_key=_contract_key(settings),
+            contract_key=read_contract_key(settings),
             store=store,
             watch=watch,
             clock=clock,
         )
-
-
-def _contract_key(settings: LendingSettings) -> Signer:
-    path = settings.contract_key
-    try:
-        if path.stat().st_mode & 0o077:
-            raise InputError(f"{path}: expected mode 0600, others can read this secret (chmod 600 it)")
-        text = path.read_text("ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: can't be read: {error}") from error
-    if not _HEX_KEY.fullmatch(text):
-        raise InputError(f"{path}: expected a key of 64 hex digits")
-    return Signer(bytes.fromhex(text))

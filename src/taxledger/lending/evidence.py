@@ -15,8 +15,9 @@ from dataclasses import dataclass, replace
 
 from taxledger.ledger import limits
 from taxledger.ledger.answer import Answer, AnsweredRecord
+from taxledger.ledger.consent import decode_artefact
 from taxledger.ledger.disclosure import Disclosed, verify_disclosure
-from taxledger.ledger.errors import FormatError
+from taxledger.ledger.errors import FormatError, VerificationError
 from taxledger.ledger.pledgeproof import VerifiedPledges, verify_pledges
 from taxledger.ledger.policy import Policy
 from taxledger.ledger.query import Query
@@ -81,6 +82,7 @@ def verify_evidence_set(
     recipient: int,
     now_ms: int,
     age_ms_max: int,
+    artefact: bytes | None = None,
 ) -> VerifiedEvidence:
     """Verify every file and join what they say.
 
@@ -89,10 +91,12 @@ def verify_evidence_set(
         policy: whom the lender trusts, its own file.
         recipient: the lender's member number.
         now_ms, age_ms_max: as of ``verify_disclosure``: freshness is judged against now, never against a decision date.
+        artefact: the signed consent under which it has to be; None: under any, the same for all files.
 
     Raises:
-        VerificationError: a file does not verify; its code says why.
-        FormatError: no file, several subjects, or a kind that two files answer.
+        VerificationError: a file does not verify; its code says why. ``evidence_consent_mismatch``: it was disclosed
+            under another consent.
+        FormatError: no file, several subjects or consents, or a kind that two files answer.
     """
     if not files or len({each.query.subject for each in files}) != 1:
         raise FormatError("expected evidence files about one subject")
@@ -110,6 +114,11 @@ def verify_evidence_set(
         )
         for each in files
     )
+    terms = [each.terms for each in disclosed]
+    if any(each != terms[0] for each in terms):
+        raise FormatError("expected evidence files under one consent")
+    if artefact is not None and decode_artefact(artefact).terms != terms[0]:
+        raise VerificationError("evidence_consent_mismatch", "disclosed under another consent than was asked")
     return VerifiedEvidence(
         facts=facts_of(files[0].query.subject, [each.answer for each in disclosed]),
         disclosed=disclosed,

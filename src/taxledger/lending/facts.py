@@ -97,6 +97,14 @@ class Facts:
         """All records of a kind, whatever their status; empty where it was not asked."""
         return self.records.get(kind, ())
 
+    @property
+    def taken_ppm(self) -> dict[bytes, int]:
+        """By fingerprint, the share that is taken; where issuers have the same one, the greatest."""
+        found: dict[bytes, int] = {}
+        for (_issuer, mark), ppm in self.pledged_ppm.items():
+            found[mark] = max(ppm, found.get(mark, 0))
+        return found
+
     def counted(self, kind: int) -> tuple[Fact, ...]:
         """The records of a kind that count."""
         return tuple(each for each in self.of(kind) if each.counted)

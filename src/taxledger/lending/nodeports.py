@@ -109,6 +109,7 @@ class NodeEvidence:
                 recipient=trust.recipient,
                 now_ms=time.time_ns() // 1_000_000,
                 age_ms_max=trust.age_ms_max,
+                artefact=request.artefact,
             ).facts
         except (VerificationError, InputError) as error:
             return Evidence(files=came.files, reasons=(reason_of(error, asked[0].issuer),))
@@ -135,6 +136,7 @@ def make_decider(trust: Trust, keeper: ProductKeeper) -> Callable[[EvidenceReque
             security=application.security,
             recipient=trust.recipient,
             age_ms_max=trust.age_ms_max,
+            artefact=request.artefact,
         )
         return assess(
             case,

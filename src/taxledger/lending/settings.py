@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,14 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field
 
-from taxledger.ledger.errors import FormatError
+from taxledger.ledger.crypto import Signer
+from taxledger.ledger.errors import FormatError, InputError
 from taxledger.ledger.kinds import parse_kind
 from taxledger.lending.tomlfile import Shape, read_toml
 
-__all__ = ["LendingSettings", "Webhook", "decode_settings", "load_settings"]
+__all__ = ["LendingSettings", "Webhook", "decode_settings", "load_settings", "read_contract_key"]
+
+_HEX_KEY = re.compile(r"[0-9a-f]{64}")
 
 
 class _Bank(Shape):
@@ -41,6 +45,7 @@ class _Service(Shape):
     listen: str = "127.0.0.1:0"
     certificate: str | None = None
     private_key: str | None = None
+    workers: Annotated[int, Field(ge=1, le=64)] = 4
 
 
 class _Webhook(Shape):
@@ -82,6 +87,7 @@ class LendingSettings:
         age_ms_max: how old evidence may be; ``wait_s_max`` how long a custodian is waited for.
         listen: ``host:port`` of the service; port 0 takes a free one.
         certificate, private_key: PEM files of the service; None: it listens on loopback only.
+        workers: loans that the service goes on with at once.
         webhooks: where alerts go.
     """
 
@@ -99,6 +105,7 @@ class LendingSettings:
     listen: str
     certificate: Path | None
     private_key: Path | None
+    workers: int
     webhooks: tuple[Webhook, ...]
 
     @property
@@ -140,6 +147,7 @@ def decode_settings(data: bytes, folder: Path) -> LendingSettings:
         listen=file.service.listen,
         certificate=_path(file.service.certificate, folder),
         private_key=_path(file.service.private_key, folder),
+        workers=file.service.workers,
         webhooks=tuple(Webhook(url=each.url, secret=each.secret) for each in file.webhooks),
     )
 
@@ -162,3 +170,17 @@ def _time_zone(name: str) -> str:
     except (ZoneInfoNotFoundError, ValueError) as error:
         raise FormatError(f"bank.time_zone: expected a name like Asia/Shanghai, got {name!r:.40}") from error
     return name
+
+
+def read_contract_key(settings: LendingSettings) -> Signer:
+    """The key that signs contracts. Raises InputError: not there, no key, or others can read it."""
+    path = settings.contract_key
+    try:
+        if path.stat().st_mode & 0o077:
+            raise InputError(f"{path}: expected mode 0600, others can read this secret (chmod 600 it)")
+        text = path.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: can't be read: {error}") from error
+    if not _HEX_KEY.fullmatch(text):
+        raise InputError(f"{path}: expected a key of 64 hex digits")
+    return Signer(bytes.fromhex(text))

@@ -12,6 +12,8 @@ from taxledger.ledger.errors import FormatError
 __all__ = ["Shape", "read_toml"]
 
 _BYTES_MAX = 256 * 1024
+_SECRET = frozenset({"secret", "url"})
+"""Values that no message shows: webhooks' secrets, and addresses that may hold a password."""
 
 
 class Shape(BaseModel):
@@ -35,14 +37,15 @@ def read_toml(data: bytes, shape: type[F]) -> F:
         document: dict[str, Any] = tomllib.loads(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise FormatError(f"expected UTF-8, got other bytes at {error.start}") from error
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits
         raise FormatError(f"not TOML: {error}") from error
     try:
         return shape.model_validate(document)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         place = ".".join(str(part + 1) if type(part) is int else str(part) for part in first["loc"])
+        said = f"{place or 'the file'}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+        if first["loc"] and first["loc"][-1] in _SECRET:
+            raise FormatError(said) from None  # the cause would show what was found
         found = first["input"] if type(first["input"]) in (str, int, bool) else type(first["input"]).__name__
-        raise FormatError(
-            f"{place or 'the file'}: {first['msg'][:1].lower()}{first['msg'][1:]}, got {found!r:.60}"
-        ) from error
+        raise FormatError(f"{said}, got {found!r:.60}") from error

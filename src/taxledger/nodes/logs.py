@@ -80,7 +80,8 @@ def configure_logs(level: str = "info", stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(number)
-    for noisy in ("httpx", "httpcore", "aiohttp.access", "asyncio"):
+    # fontTools and fpdf list the characters of a report.
+    for noisy in ("httpx", "httpcore", "aiohttp.access", "asyncio", "fontTools", "fpdf"):
         logging.getLogger(noisy).setLevel(max(number, logging.WARNING))
     structlog.configure(
         processors=[

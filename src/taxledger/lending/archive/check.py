@@ -240,6 +240,7 @@ class _Check:
             security=loan.application.security,
             recipient=loan.lender,
             age_ms_max=decision.age_ms_max,
+            artefact=self._archive.files[loan.artefact or b""],
         )
         again = assess(
             case,

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,12 @@ class Database:
             sa.event.listen(self._engine, "connect", _prepare_sqlite)
             sa.event.listen(self._engine, "begin", _begin_sqlite)
         elif parsed.drivername in ("postgresql", "postgresql+psycopg"):
-            self._engine = sa.create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
+            try:
+                self._engine = sa.create_engine(
+                    parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True
+                )
+            except ModuleNotFoundError as error:
+                raise FormatError("PostgreSQL needs taxledger[lending-postgres]") from error
         else:
             raise FormatError(f"expected sqlite or postgresql+psycopg, got {parsed.drivername}")
         self._lock_engine = sa.create_engine(
@@ -125,7 +130,13 @@ class Database:
             with unavailable():
                 connection = stack.enter_context(self._lock_engine.connect())
                 held = connection.execute(sa.select(sa.func.pg_try_advisory_lock(number))).scalar_one()
-            yield bool(held)  # closing the connection lets go
+            try:
+                yield bool(held)
+            finally:
+                # The end of the session lets go too, but only when the server has seen it.
+                with suppress(sa.exc.DBAPIError):
+                    if held:
+                        connection.execute(sa.select(sa.func.pg_advisory_unlock(number)))
 
     def _check_durable(self) -> None:
         if self._locks is not None:

@@ -19,6 +19,7 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from datetime import date
 
 from taxledger.ledger.consent import Artefact, decode_artefact
@@ -31,6 +32,7 @@ from taxledger.lending.decision import Decision
 from taxledger.lending.loans.contract import check_loan_id, decode_acceptance, sign_contract
 from taxledger.lending.loans.draworder import decode_draw_order, verify_draw_order
 from taxledger.lending.loans.events import FIRST_PREVIOUS, make_event
+from taxledger.lending.loans.exposure import hold_only_line
 from taxledger.lending.loans.loan import Loan, State
 from taxledger.lending.loans.ports import Application, Evidence, Ports
 from taxledger.lending.loans.steps import ReceivingAccount, Steps
@@ -50,6 +52,11 @@ def _chosen(loan: Loan, decision: Decision) -> None:
     return
 
 
+def _several(loan: Loan) -> bool:
+    """No product that allows one line only."""
+    return False
+
+
 class LoanEngine:
     """Drives the loans of a store. Any number of them, in threads, processes or machines, may share one."""
 
@@ -61,6 +68,7 @@ class LoanEngine:
         lender: int,
         contract_key: Signer,
         receiving_account: ReceivingAccount = _chosen,
+        one_line: Callable[[Loan], bool] = _several,
     ) -> None:
         """An engine.
 
@@ -70,11 +78,13 @@ class LoanEngine:
             lender: the lender's member number.
             contract_key: signs contracts and nothing else.
             receiving_account: which account must receive the money, where the product fixes one.
+            one_line: whether an enterprise may have but one open loan of the product (``exposure.py``).
         """
         self._store = store
         self._clock = ports.clock
         self._lender = lender
         self._contract_key = contract_key
+        self._one_line = one_line
         self._steps = Steps(store, ports, receiving_account)
 
     # --- application, consent, acceptance ------------------------------------------------------
@@ -116,7 +126,7 @@ class LoanEngine:
         """
         given = decode_artefact(artefact)
         with self._store.hold(id):
-            loan = self._store.load(id)
+            loan = self._load(id)
             if loan.artefact == sha256(artefact) and loan.state is not State.INCOMPLETE:
                 return loan
             if loan.pending is not None or loan.state not in (State.APPLIED, State.INCOMPLETE):
@@ -153,7 +163,7 @@ class LoanEngine:
             RefusedError: ``loan_state``.
         """
         with self._store.hold(id):
-            loan = self._store.load(id)
+            loan = self._load(id)
             if loan.state is not State.INCOMPLETE:
                 raise _wrong_state(loan, "another attempt")
             value = [1, loan.artefact, loan.borrower_key, loan.chain_id, loan.lender]
@@ -165,28 +175,32 @@ class LoanEngine:
 
         Raises:
             InputError, VerificationError: not its acceptance of this offer.
-            RefusedError: outside the offer; ``offer_expired``; ``loan_state``.
+            RefusedError: outside the offer; ``offer_expired``; ``line_open``; ``loan_state``.
         """
         decode_acceptance(acceptance)
         with self._store.hold(id):
-            loan = self._store.load(id)
+            loan = self._load(id)
             if loan.contract is not None and loan.contract.acceptance.raw == acceptance:
                 return loan
             if loan.state is not State.OFFERED:
                 raise _wrong_state(loan, "an acceptance")
-            try:
-                contract = sign_contract(
-                    self._contract_key,
-                    loan.offer_raw,
-                    acceptance,
-                    borrower_key=loan.borrower_key,
-                    signed_ms=self._clock.now_ms(),
-                )
-            except RefusedError as error:
-                if error.code == "offer_expired":
-                    self._steps.expire(loan)
-                raise
-            return self._steps.record(loan, "accepted", [1, contract.raw, self._contract_key.public_key])
+            with hold_only_line(self._store, loan) if self._one_line(loan) else nullcontext():
+                return self._contract(loan, acceptance)
+
+    def _contract(self, loan: Loan, acceptance: bytes) -> Loan:
+        try:
+            contract = sign_contract(
+                self._contract_key,
+                loan.offer_raw,
+                acceptance,
+                borrower_key=loan.borrower_key,
+                signed_ms=self._clock.now_ms(),
+            )
+        except RefusedError as error:
+            if error.code == "offer_expired":
+                self._steps.expire(loan)
+            raise
+        return self._steps.record(loan, "accepted", [1, contract.raw, self._contract_key.public_key])
 
     # --- draws, repayments, closing --------------------------------------------------------------
 
@@ -200,7 +214,7 @@ class LoanEngine:
         """
         decoded = decode_draw_order(order)
         with self._store.hold(id):
-            loan = self._store.load(id)
+            loan = self._load(id)
             if any(each.order == order for each in loan.draws):
                 return loan
             if loan.contract is None or loan.state is not State.PAID_OUT:
@@ -247,7 +261,7 @@ class LoanEngine:
         if type(value_date) is not date:
             raise FormatError("expected a value date")
         with self._store.hold(id):
-            loan = self._store.load(id)
+            loan = self._load(id)
             for each in loan.repayments:
                 if each.reference == reference:
                     if (each.amount, each.value_date) != (amount, value_date):
@@ -275,7 +289,7 @@ class LoanEngine:
             UnavailableError: a payment is under way.
         """
         with self._store.hold(id):
-            loan = self._store.load(id)
+            loan = self._load(id)
             if loan.closing:
                 return loan
             if loan.state is not State.PAID_OUT:
@@ -297,7 +311,7 @@ class LoanEngine:
             RefusedError: ``loan_unknown``, or a release that was refused.
         """
         with self._store.hold(id):
-            loan = self._store.load(id)
+            loan = self._load(id)
             while (step := self._steps.next(loan)) is not None:
                 loan = step(loan)
                 if on_step is not None:
@@ -319,6 +333,13 @@ class LoanEngine:
         return outcome
 
     # --- what is stored -------------------------------------------------------------------------
+
+    def _load(self, id: str) -> Loan:
+        """A loan to go on with. A database that was moved to another lender is not signed or paid for by it."""
+        loan = self._store.load(id)
+        if loan.lender not in (0, self._lender):  # 0: before there is a consent
+            raise RefusedError("loan_of_another_lender", f"{id} is a loan of member {loan.lender}")
+        return loan
 
     def load(self, id: str) -> Loan:
         """The loan. Raises RefusedError ``loan_unknown``."""

@@ -5,7 +5,8 @@ What holds for every port:
 * ``key`` is an idempotency key, fixed and durable before the first call. The same call again, after a crash or while
   another is still under way, does nothing more and gives the same answer.
 * When a call returns, its effect is durable.
-* ``RefusedError`` (and VerificationError, InputError) means: it will not happen, and has left nothing behind.
+* ``RefusedError`` (and InputError; of a pledge also VerificationError) means: it will not happen, and has left
+  nothing behind.
   ``UnavailableError`` means: not known, or not now; the loan stays where it is and the same call is made again.
 """
 

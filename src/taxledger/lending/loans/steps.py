@@ -231,7 +231,8 @@ class Steps:
         draw = loan.draws[-1]
         try:
             payment = self._ports.payments.pay(self._instruction(loan))
-        except _REFUSALS as error:
+        except (RefusedError, InputError) as error:
+            # Not where something does not verify: that may have been paid, and a person has to look.
             reason = _reason(error, "payment_refused", "the payment was refused", "付款被拒绝")
             return self.record(
                 loan,

@@ -23,8 +23,15 @@ from itertools import islice
 import sqlalchemy as sa
 
 from taxledger.ledger import canonical, limits
-from taxledger.ledger.errors import LimitError, RefusedError, UnavailableError, VerificationError
+from taxledger.ledger.errors import (
+    FormatError,
+    LimitError,
+    RefusedError,
+    UnavailableError,
+    VerificationError,
+)
 from taxledger.ledger.hashing import sha256
+from taxledger.lending.loans.contract import check_loan_id
 from taxledger.lending.loans.database import Database
 from taxledger.lending.loans.events import Event, verify_chain
 from taxledger.lending.loans.history import fold
@@ -63,8 +70,21 @@ class LoanStore:
         self._database.close()
 
     def hold(self, loan: str, *, wait_s: int = 30) -> AbstractContextManager[None]:
-        """Hold a loan against every other worker. Raises UnavailableError where another holds it all that time."""
+        """Hold a loan against every other worker.
+
+        Raises:
+            RefusedError: ``loan_unknown``: no loan can have this id. Its lock is a file that it names.
+            UnavailableError: another holds it all that time.
+        """
+        try:
+            check_loan_id(loan)
+        except FormatError as error:
+            raise RefusedError("loan_unknown", f"no loan {loan!r:.40}") from error
         return self._database.hold(f"loan-{loan}", wait_s=wait_s)
+
+    def hold_subject(self, subject: str) -> AbstractContextManager[None]:
+        """Hold an enterprise's loans together against every other worker; as ``hold``."""
+        return self._database.hold(f"subject-{sha256(subject.encode()).hex()}")
 
     def find(self, loan: str) -> Loan | None:
         """The loan, None where there is none.

@@ -113,7 +113,8 @@ class PaymentPort(Protocol):
         """Pay, once.
 
         Raises:
-            RefusedError: it will never be paid (say, the account does not exist), and was not.
+            RefusedError, InputError: it will never be paid (say, the account does not exist), and was not.
+            VerificationError: something else is there under this id; nothing goes on until a person has looked.
             UnavailableError: not known whether it was paid; ask again with the same instruction.
         """
         ...

@@ -14,13 +14,15 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from taxledger.ledger.currencies import MINOR_DIGITS
 from taxledger.ledger.errors import FormatError
 from taxledger.ledger.kinds import KINDS
 from taxledger.lending.features import FEATURES
 from taxledger.lending.features.feature import Feature, Unit
+from taxledger.lending.payments.port import AMOUNT_MINOR_MAX
 from taxledger.lending.products.comparison import Comparison, decode_comparison, find_feature
 from taxledger.lending.products.files import LimitFile, ProductFile, SecurityFile, TermsFile
-from taxledger.lending.products.quantities import GRADES, parse_factor, parse_money
+from taxledger.lending.products.quantities import GRADES, parse_factor, parse_money, show_quantity
 from taxledger.lending.products.scorecard import Scorecard, decode_scorecard
 from taxledger.lending.tomlfile import read_toml
 
@@ -168,6 +170,13 @@ def decode_product(
                 f"scorecard: expected one of {', '.join(sorted(scorecards)) or 'none'}, got {file.scorecard!r}"
             )
     scorecard = None if card_data is None else decode_scorecard(card_data, features)
+    if MINOR_DIGITS.get(file.currency) != 2:
+        # Amounts are written with two decimals: "5,000.00" of a currency without any would be 500,000.
+        raise FormatError(f"currency: expected one with two decimal places, got {file.currency!r}")
+    if scorecard is not None and scorecard.currency != file.currency:
+        raise FormatError(
+            f"scorecard: expected one in {file.currency}, got {scorecard.id} in {scorecard.currency}"
+        )
     return Product(
         id=file.id,
         version=file.version,
@@ -229,6 +238,8 @@ def _limit(file: LimitFile, features: Mapping[str, Feature]) -> Limit:
     )
     if found.step <= 0 or found.factor_ppm <= 0 or not 0 <= found.min <= found.max:
         raise FormatError("limit: expected factor and step above 0, and 0 ≤ min ≤ max")
+    if found.max > AMOUNT_MINOR_MAX:  # no offer could say it
+        raise FormatError(f"limit.max: expected at most {show_quantity(AMOUNT_MINOR_MAX, Unit.MONEY)}")
     return found
 
 

@@ -53,6 +53,7 @@ class Scorecard:
     version: int
     title: str
     title_zh: str
+    currency: str
     base: int
     bands: tuple[Bands, ...]
     grades: tuple[ScoreGrade, ...]
@@ -100,6 +101,7 @@ def decode_scorecard(data: bytes, features: Mapping[str, Feature]) -> Scorecard:
         version=file.version,
         title=file.title,
         title_zh=file.title_zh,
+        currency=file.currency,
         base=file.base,
         bands=bands,
         grades=grades,

@@ -50,6 +50,7 @@ class Minder:
         self._watcher, self._courier, self._events = watcher, courier, events
         self._on_invariant, self._again_s = on_invariant, again_s
         self._stop = threading.Event()
+        self._listening = False
         self._day_s: float | None = None
         self._threads = [
             threading.Thread(target=self._repeat, args=(work, pause_s), name=name, daemon=True)
@@ -65,20 +66,26 @@ class Minder:
             thread.start()
 
     def stop(self, grace_s: float = 2.0) -> None:
-        """End the threads. One that waits for the node's next event ends with the process."""
+        """End the threads. One that waits for the node's next event ends with the process: nothing is half done."""
         self._stop.set()
         end = time.monotonic() + grace_s
         for thread in self._threads:
-            if thread.is_alive():
+            if thread.is_alive() and not (thread is self._threads[0] and self._listening):
                 thread.join(max(0.0, end - time.monotonic()))
         self._courier.close()
 
     def events(self, after: EventId | None = None) -> Iterator[Event]:
         """The node's events, until ``stop``."""
-        for event in self._events.events(after):
-            if self._stop.is_set():
-                return
-            yield event
+        self._listening = True
+        try:
+            for event in self._events.events(after):
+                self._listening = False
+                if self._stop.is_set():
+                    return
+                yield event
+                self._listening = True
+        finally:
+            self._listening = False
 
     def _deliver(self) -> None:
         self._courier.run(self._stop)

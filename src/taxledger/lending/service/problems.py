@@ -62,6 +62,7 @@ PROBLEMS: dict[str, ProblemRow] = {
     "amount_outside_offer": (422, "The amount is not within the offer", "金额超出要约"),
     "term_outside_offer": (422, "The term is not within the offer", "期限超出要约"),
     "account_outside_offer": (422, "The offer fixes another account", "收款账户与要约不符"),
+    "line_open": (409, "Another loan of the product is open", "企业已有该产品的未结清贷款"),
     "draw_signature_invalid": (403, "The order's signature does not hold", "支用指令签名无效"),
     "draw_key_mismatch": (403, "The order is not signed by the key of the consent", "支用指令的签名密钥不符"),
     "draw_contract_mismatch": (409, "The order names another contract", "支用指令指向另一合同"),

@@ -37,6 +37,7 @@ _ACCEPT_PROBLEMS = (
     "amount_outside_offer",
     "term_outside_offer",
     "account_outside_offer",
+    "line_open",
 )
 _DRAW_PROBLEMS = (
     "draw_signature_invalid",
@@ -156,7 +157,7 @@ async def repay(request: Request, loan: LoanId, idempotency_key: IdempotencyKey 
     "/v1/loans/{loan}/close",
     summary="Close a revolving line: nothing more is paid out, it ends once nothing is owed",
     status_code=202,
-    dependencies=[needs(APPLY, OFFICER)],
+    dependencies=[needs(OFFICER)],
     response_model=models.LoanBody,
     responses={
         200: {"model": models.LoanBody, "description": "That was asked already"},

@@ -190,7 +190,7 @@ def _ask(
             as_of=as_of,
             currency=product.currency,
             security=loan.security,
-            pledged_ppm={mark: ppm for (_issuer, mark), ppm in verified.facts.pledged_ppm.items()},
+            pledged_ppm=verified.facts.taken_ppm,
         )
         value = feature.compute(verified.facts, basis)
     if value is not None and rule.comparison.holds(value):

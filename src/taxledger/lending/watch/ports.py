@@ -116,6 +116,7 @@ class ClientRecheck:
                 recipient=self._recipient,
                 now_ms=now_ms,
                 age_ms_max=self._age_ms_max,
+                artefact=loan.artefact,
             )
         except (VerificationError, InputError) as error:
             return Rechecked(reasons=(reason_of(error, asked[0].issuer),))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taxledger.ledger import limits
-from taxledger.ledger.errors import InputError
+from taxledger.ledger.errors import InputError, RefusedError
 from taxledger.nodes.cli.lend.consenting import product_wish, sign_consent
 from taxledger.nodes.cli.lend.opening import (
     LoanArgument,
@@ -102,18 +102,20 @@ def apply(
     """
     if (wallet is None) == (consent is None):
         raise InputError("expected --wallet or --consent")
-    day = _date(as_of)
+    day, offered = _date(as_of), tuple(sorted(set(security or ())))
     with opened_desk(home) as desk:
         from taxledger.lending.loans.ports import Application
 
         chosen = id or f"L{secrets.token_hex(6)}"
         known = desk.store.find(chosen)
         if known is not None and known.artefact is not None:
-            note(f"{chosen} was applied for already; going on with it")
+            _check_same(known, product, offered, day)
+            note(f"{chosen} was applied for already by {known.application.subject}; going on with it")
             _go_on(desk, chosen, as_json=as_json)
             return
+        _note_past(day, desk, product)
         artefact, subject = _artefact(
-            desk, home, product, wallet, consent, passphrase_file, as_of=day, yes=yes
+            desk, home, product, wallet, consent, passphrase_file, as_of=day, offers=bool(offered), yes=yes
         )
         application = Application(
             id=chosen,
@@ -121,7 +123,7 @@ def apply(
             product=product,
             channel=channel,
             as_of=day,
-            security=tuple(sorted(set(security or ()))),
+            security=offered,
         )
         desk.apply(application, artefact)
         note(f"application {chosen}")
@@ -137,6 +139,7 @@ def _artefact(
     passphrase_file: Path | None,
     *,
     as_of: date | None,
+    offers: bool,
     yes: bool,
 ) -> tuple[bytes, str]:
     """(the signed consent, whose it is)."""
@@ -153,8 +156,25 @@ def _artefact(
             subject=held.subject,
             recipient=desk.trust.recipient,
             as_of=as_of or desk.clock.today(),
+            offers=offers,
         )
         return sign_consent(held, open_home(home), wish, yes=yes).raw, held.subject
+
+
+def _check_same(known: Loan, product: str, security: tuple[str, ...], as_of: date | None) -> None:
+    """Raises RefusedError where the id stands for something else than is asked now."""
+    had = known.application
+    if (had.product, had.security, had.as_of) != (product, security, as_of):
+        raise RefusedError(
+            "application_conflict", f"{known.id} was applied for with another product, security or date"
+        )
+
+
+def _note_past(day: date | None, desk: LendingDesk, product: str) -> None:
+    """Say that a decision date leaves out what the enterprise did since."""
+    today = desk.clock.today()
+    if day is not None and (today - day).days > desk.keeper.product(product).attested_within_days:
+        note(f"as of {day}: what the enterprise did since is not looked at 该日之后的情况未纳入审批")
 
 
 def _date(text: str | None) -> date | None:

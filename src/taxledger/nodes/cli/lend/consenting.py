@@ -26,9 +26,16 @@ _RETENTION_DAYS = 3_650
 
 
 def product_wish(
-    product: Product, settings: LendingSettings, *, subject: str, recipient: int, as_of: date
+    product: Product,
+    settings: LendingSettings,
+    *,
+    subject: str,
+    recipient: int,
+    as_of: date,
+    offers: bool = True,
 ) -> Wish:
-    """What an enterprise agrees to that applies for a product.
+    """What an enterprise agrees to that applies for a product; it lets records be pledged only if it ``offers`` any,
+    or the product needs them.
 
     Raises:
         FormatError: a kind that the lender has no issuer for.
@@ -53,7 +60,7 @@ def product_wish(
         max_uses=most * (3 + _CHECKS_AFTER),
         days=31 * (product.terms.months_max + 2),
         retention_days=_RETENTION_DAYS,
-        may_pledge=product.security is not None,
+        may_pledge=product.security is not None and (offers or product.security.required),
     )
 
 

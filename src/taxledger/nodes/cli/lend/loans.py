@@ -260,6 +260,10 @@ def list_loans(
     from dataclasses import asdict
 
     with opened_desk(home) as desk:
+        from taxledger.lending.loans.loan import State
+
+        if state is not None and state not in set(State):
+            raise InputError(f"expected a state of {', '.join(State)}, got {state!r:.40}")
         rows = desk.loans(state=state)
         if as_json:
             print_json([asdict(each) for each in rows])

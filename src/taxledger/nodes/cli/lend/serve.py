@@ -17,8 +17,8 @@ import typer
 
 from taxledger.ledger.errors import InputError, InvariantError, UnavailableError
 from taxledger.nodes.cli.lend.keys import keys_path
-from taxledger.nodes.cli.lend.opening import opened_desk
-from taxledger.nodes.cli.output import HomeOption, JsonOption, note, print_json, say
+from taxledger.nodes.cli.lend.opening import lending_folder, opened_desk
+from taxledger.nodes.cli.output import HomeOption, JsonOption, note, open_home, print_json, say
 
 if TYPE_CHECKING:
     from taxledger.api.auth import KeyFile
@@ -76,6 +76,7 @@ def serve(
         from taxledger.lending.service.app import begin_shutdown, create_service
         from taxledger.lending.service.minding import Minder
         from taxledger.lending.service.worker import Worker
+        from taxledger.lending.settings import load_settings
         from taxledger.nodes.logs import configure_logs
     except ModuleNotFoundError as error:
         raise UnavailableError(
@@ -83,43 +84,40 @@ def serve(
         ) from error
     if log_level not in ("debug", "info", "warning", "error"):
         raise InputError(f"expected --log-level debug, info, warning or error, got {log_level!r:.20}")
-    with opened_desk(home) as desk:
-        settings = desk.settings
-        host, port = _host_port(listen or settings.listen)
-        check_bind(host, settings.certificate)
-        keys = keys_path(settings.folder)
-        if not keys.exists():
-            raise InputError(
-                f"nobody could call it: `taxledger lend key create NAME --home {home}` makes a key"
-            )
-        callers = _KeyCallers(KeyFile(keys))
-        with hold_file(settings.folder, "service.lock") as alone:
-            if not alone:
-                raise UnavailableError(f"{settings.folder}: another service runs there")
-            configure_logs(log_level)
-            worker = Worker(desk, on_invariant=_stop_process)
-            minder = Minder(
-                desk.watcher(),
-                desk.courier(),
-                desk.client,
-                begin=desk.watched_from,
-                on_invariant=_stop_process,
-            )
-            server = ApiServer(
-                create_service(desk, worker, callers, on_invariant=_stop_process),
-                host=host,
-                port=port,
-                certificate=settings.certificate,
-                private_key=settings.private_key,
-                on_shutdown=begin_shutdown,
-            )
-            worker.start()
-            minder.start()
-            try:
-                asyncio.run(_run(server, desk, host, as_json=as_json))
-            finally:
-                worker.stop()
-                minder.stop()
+    settings = load_settings(lending_folder(open_home(home).path))
+    host, port = _host_port(listen or settings.listen)
+    check_bind(host, settings.certificate)
+    keys = keys_path(settings.folder)
+    if not keys.exists():
+        raise InputError(f"nobody could call it: `taxledger lend key create NAME --home {home}` makes a key")
+    callers = _KeyCallers(KeyFile(keys))
+    with opened_desk(home) as desk, hold_file(settings.folder, "service.lock") as alone:
+        if not alone:
+            raise UnavailableError(f"{settings.folder}: another service runs there")
+        configure_logs(log_level)
+        worker = Worker(desk, on_invariant=_stop_process, threads=settings.workers)
+        minder = Minder(
+            desk.watcher(),
+            desk.courier(),
+            desk.client,
+            begin=desk.watched_from,
+            on_invariant=_stop_process,
+        )
+        server = ApiServer(
+            create_service(desk, worker, callers, on_invariant=_stop_process),
+            host=host,
+            port=port,
+            certificate=settings.certificate,
+            private_key=settings.private_key,
+            on_shutdown=begin_shutdown,
+        )
+        worker.start()
+        minder.start()
+        try:
+            asyncio.run(_run(server, desk, host, as_json=as_json))
+        finally:
+            worker.stop()
+            minder.stop()
     note("stopped")
 
 

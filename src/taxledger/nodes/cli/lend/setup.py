@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -69,6 +70,7 @@ def make_settings(home: Path, *, name: str, bic: str, account: str) -> Path:
         InputError: there are settings already.
     """
     from taxledger.ledger.kinds import KINDS, kind_name
+    from taxledger.lending.settings import decode_settings
     from taxledger.nodes.home import write_secret
 
     member = open_home(home)
@@ -77,15 +79,12 @@ def make_settings(home: Path, *, name: str, bic: str, account: str) -> Path:
     if path.exists():
         raise InputError(f"{path} exists: edit it, or choose another home")
     issuers = _issuers(member)
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if not (folder / "contract.key").exists():
-        write_secret(folder / "contract.key", os.urandom(32).hex().encode() + b"\n")
     lines = [
         "# A lender's settings (docs/lending.md). Whose word counts on which kind of record stands in [issuers].",
         "[bank]",
-        f'name = "{name or member.config.name}"',
-        f'bic = "{bic}"',
-        f'account = "{account}"',
+        f"name = {_quoted(name or member.config.name)}",
+        f"bic = {_quoted(bic)}",
+        f"account = {_quoted(account)}",
         'time_zone = "Asia/Shanghai"      # of the banking day',
         "",
         "[issuers]",
@@ -101,8 +100,18 @@ def make_settings(home: Path, *, name: str, bic: str, account: str) -> Path:
         "age_seconds_max = 600            # no older answer is decided upon",
         "wait_seconds_max = 30            # a custodian that is silent longer: the answer is 'incomplete'",
     ]
-    write_file(path, ("\n".join(lines) + "\n").encode(), private=True)
+    data = ("\n".join(lines) + "\n").encode()
+    decode_settings(data, folder)  # a wrong name or account is said now, before anything is there
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if not (folder / "contract.key").exists():
+        write_secret(folder / "contract.key", os.urandom(32).hex().encode() + b"\n")
+    write_file(path, data, private=True)
     return path
+
+
+def _quoted(text: str) -> str:
+    """As TOML writes a text: JSON's escapes are among its own."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _issuers(home: Home) -> dict[int, int]:

@@ -1,0 +1,161 @@
+"""What a lender must not take for its own: evidence under another consent, another lender's loans, smaller pledges."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import pytest
+from archivekit import PRODUCT, disclosed
+from consentkit import SUBJECT_KEY
+from disclosurekit import QUERY
+from loankit import BANK_KEY, LENDER, Bench
+from world import NOW_MS
+
+from taxledger.ledger.consent import decode_artefact, sign_artefact
+from taxledger.ledger.errors import FormatError, RefusedError
+from taxledger.ledger.kinds import KINDS, kind_name
+from taxledger.lending.assessing import Case, assess
+from taxledger.lending.decision import Decision
+from taxledger.lending.evidence import EvidenceFile
+from taxledger.lending.facts import Facts
+from taxledger.lending.loans.life import LoanEngine
+from taxledger.lending.loans.store import LoanStore
+from taxledger.lending.products.catalogue import shipped_files
+from taxledger.lending.products.product import decode_product
+from taxledger.lending.settings import decode_settings
+from taxledger.nodes.cli.lend.consenting import product_wish
+
+
+def decided_under(artefact: bytes | None) -> Decision:
+    world, data, _artefact = disclosed()
+    case = Case(
+        application="L1",
+        product=decode_product(PRODUCT, {}),
+        subject=QUERY.subject,
+        as_of=date(2024, 12, 31),
+        security=(),
+        recipient=2,
+        age_ms_max=600_000,
+        artefact=artefact,
+    )
+    files = [EvidenceFile(query=QUERY, data=data)]
+    return assess(case, files, None, world.policy, decided_ms=NOW_MS)
+
+
+def test_evidence_under_another_consent_decides_nothing() -> None:
+    right = disclosed()[2]
+    assert decided_under(right) == decided_under(None)
+    assert decided_under(right).outcome == "approve"
+    terms = decode_artefact(right).terms
+    other = sign_artefact(replace(terms, max_uses=terms.max_uses + 1), SUBJECT_KEY).raw
+    wrong = decided_under(other)
+    assert (wrong.outcome, [each.code for each in wrong.reasons]) == (
+        "incomplete",
+        ["evidence_consent_mismatch"],
+    )
+
+
+def test_a_database_that_was_moved_to_another_lender_is_not_gone_on_with(
+    store: LoanStore, tmp_path: Path
+) -> None:
+    bench = Bench(store, tmp_path)
+    loan = bench.offered()
+    other = LoanEngine(store, bench.ports, lender=LENDER + 1, contract_key=BANK_KEY)
+    for work in (lambda: other.accept("L1", bench.acceptance(loan)), lambda: other.advance("L1")):
+        with pytest.raises(RefusedError) as refused:
+            work()
+        assert refused.value.code == "loan_of_another_lender"
+    assert bench.engine.load("L1") == loan
+
+
+def test_of_one_fingerprint_at_two_issuers_the_greater_pledge_counts() -> None:
+    mark = bytes(16)
+    for order in ((1, 2), (2, 1)):
+        pledged = {(issuer, mark): 700_000 if issuer == 1 else 0 for issuer in order}
+        assert Facts(subject="s", pledged_ppm=pledged).taken_ppm == {mark: 700_000}
+
+
+# --- what people write ---------------------------------------------------------------------------
+
+
+SHIPPED = shipped_files()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "error"),
+    [
+        # "1,000,000.00" of a currency without decimal places would be a hundred times as much.
+        ('currency = "CNY"', 'currency = "JPY"', "two decimal places, got 'JPY'"),
+        ('currency = "CNY"', 'currency = "XYZ"', "two decimal places, got 'XYZ'"),
+        # No offer could say it: the loan would stay decided for ever.
+        (
+            'max = "1,000,000.00"',
+            'max = "99,999,999,999,999.00"',
+            "limit.max: expected at most 9,999,999,999",
+        ),
+        ("version = 1", f"version = {'9' * 5_000}", "not TOML"),
+    ],
+)
+def test_a_product_that_could_not_be_lent_is_refused(old: str, new: str, error: str) -> None:
+    data = SHIPPED.products["contest"].decode()
+    assert old in data
+    with pytest.raises(FormatError, match=error):
+        decode_product(data.replace(old, new, 1).encode(), {})
+
+
+def test_a_scorecard_is_of_the_products_currency() -> None:
+    cards = {name: data + b"" for name, data in SHIPPED.scorecards.items()}
+    product = SHIPPED.products["tax"].decode().replace('currency = "CNY"', 'currency = "EUR"', 1)
+    with pytest.raises(FormatError, match="expected one in EUR"):
+        decode_product(product.encode(), cards)
+
+
+@pytest.mark.parametrize("place", ["secret", "url"])
+def test_no_message_shows_a_secret(place: str, tmp_path: Path) -> None:
+    hook = {"secret": "whsec_x", "url": "https://example.com/"} | {place: "hunter2"}
+    text = f"""
+        [bank]
+        name = "B"
+        bic = "DEMOCNBJXXX"
+        account = "1"
+        [issuers]
+        vat_invoice = 1
+        [[webhooks]]
+        secret = "{hook["secret"]}"
+        url = "{hook["url"]}"
+    """
+    with pytest.raises(FormatError) as wrong:
+        decode_settings(text.encode(), tmp_path)
+    assert f"webhooks.1.{place}" in str(wrong.value)
+    assert "hunter2" not in "".join(traceback.format_exception(wrong.value))
+
+
+def test_a_consent_lets_pledge_only_what_is_offered(tmp_path: Path) -> None:
+    issuers = "\n".join(f"{kind_name(kind)} = 1" for kind in sorted(KINDS.values()))
+    text = f"""
+        [bank]
+        name = "B"
+        bic = "DEMOCNBJXXX"
+        account = "1"
+        [issuers]
+        {issuers}
+    """
+    settings = decode_settings(text.encode(), tmp_path)
+    for product, offers, expected in [
+        ("invoice", False, False),
+        ("invoice", True, True),
+        ("procurement", False, True),
+        ("contest", True, False),
+    ]:
+        wish = product_wish(
+            SHIPPED.product(product),
+            settings,
+            subject=QUERY.subject,
+            recipient=2,
+            as_of=date(2024, 12, 31),
+            offers=offers,
+        )
+        assert wish.may_pledge is expected, (product, offers)
