@@ -23,8 +23,9 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY) ## The whole story: eight members, three loans from consent to pay-out, fraud stopped (leaves its files in demo/)
 	$(BIN)/taxledger demo --dir demo
 
+# Two files at a time: most tests wait for nodes, disks and clocks. Real networks take ports that are free when chosen.
 test: $(READY) ## All tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-long: $(READY) ## The tests that take longer: a hundred crashes, a million records
 	$(BIN)/python -m pytest -m "slow or large"

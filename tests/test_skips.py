@@ -50,6 +50,23 @@ def test_unlisted_skip(
     assert ("not listed" in result.stdout.str()) is bool(status)
 
 
+@pytest.mark.parametrize("status", [0, 1])
+def test_unlisted_skip_in_a_worker(
+    suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    """``make test`` runs files in two processes: the rule holds for what they skip, a whole file among it."""
+    monkeypatch.setenv("CI", "true")
+    suite.makepyfile(
+        test_other='import pytest\npytest.skip("there is no sun", allow_module_level=True)\n', test_more=TESTS
+    )
+    sun = "" if status else "test_other.py | no sun\n"
+    suite.maketxtfile(skips=f"* | moon is down\n{sun}")
+    result = suite.runpytest_subprocess("-p", "no:cacheprovider", "-n", "2", "--dist", "loadfile")
+    result.assert_outcomes(passed=2, skipped=3)
+    assert result.ret == status
+    assert ("not listed" in result.stdout.str()) is bool(status)
+
+
 def test_line_without_reason_is_refused(suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CI", "true")
     suite.maketxtfile(skips="test_it.py::test_skips\n")
