@@ -210,6 +210,16 @@ def test_modules_stay_readable(module: str) -> None:
     assert lines <= 400, f"{module} has {lines} lines: split it"
 
 
+def test_no_two_modules_of_tests_have_one_name() -> None:
+    """Folders of tests are no packages: the second of two would be taken for the first, and not run."""
+    seen: dict[str, Path] = {}
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        if (path.parent / "__init__.py").exists() or path.name == "conftest.py":
+            continue
+        assert path.name not in seen, f"{path} and {seen[path.name]}"
+        seen[path.name] = path
+
+
 def test_the_rules_bite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = {
         "taxledger.ledger.bad": "import time\nimport httpx\nfrom taxledger.nodes import home\n",

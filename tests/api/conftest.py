@@ -14,9 +14,12 @@ import pytest
 from fakenode import FakeNode, Keys, amend, make_app, make_chain, record
 
 
-@pytest.fixture(scope="session")
-def session_chain() -> chainkit.TestChain:
-    """Blocks: 1 tag key; 2 two attests, one of them refused; 3 empty; 4 amend. Never changed by a test."""
+@pytest.fixture(scope="module")
+def module_chain() -> chainkit.TestChain:
+    """Blocks: 1 tag key; 2 two attests, one of them refused; 3 empty; 4 amend. Never changed by a test.
+
+    Of a module, not of the session: clients take no checkpoint older than some minutes.
+    """
     chain = make_chain()
     chain.add(chain.sign(chainkit.tag_key(chain.chain_id)))
     chain.add(
@@ -29,16 +32,16 @@ def session_chain() -> chainkit.TestChain:
 
 
 @pytest.fixture
-def chain(session_chain: chainkit.TestChain) -> chainkit.TestChain:
+def chain(module_chain: chainkit.TestChain) -> chainkit.TestChain:
     """A chain that a test may add to."""
-    copy = chainkit.TestChain(session_chain.genesis)
-    copy.time_ms = session_chain.time_ms
-    copy.store = session_chain.store.snapshot()
+    copy = chainkit.TestChain(module_chain.genesis)
+    copy.time_ms = module_chain.time_ms
+    copy.store = module_chain.store.snapshot()
     copy.view = chainkit.MapView.open(copy.store)
-    copy.tip = session_chain.tip
-    copy.logged = set(session_chain.logged)
-    copy.log_nodes = dict(session_chain.log_nodes)
-    copy.blocks = list(session_chain.blocks)
+    copy.tip = module_chain.tip
+    copy.logged = set(module_chain.logged)
+    copy.log_nodes = dict(module_chain.log_nodes)
+    copy.blocks = list(module_chain.blocks)
     return copy
 
 

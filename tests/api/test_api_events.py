@@ -40,8 +40,8 @@ def events_of(block: chainkit.Block) -> list[Event]:
 # --- pure -----------------------------------------------------------------------------------
 
 
-def test_events_of_blocks(session_chain: chainkit.TestChain) -> None:
-    events = all_events(session_chain)
+def test_events_of_blocks(module_chain: chainkit.TestChain) -> None:
+    events = all_events(module_chain)
     assert [(str(event.id), event.type.removeprefix("taxledger.")) for event in events] == [
         ("1-0", "tag_key.published"),
         ("1-1", "block.certified"),
@@ -53,7 +53,7 @@ def test_events_of_blocks(session_chain: chainkit.TestChain) -> None:
     attested = events[2]
     assert attested.subject == "5/5/2025"
     assert attested.data == {
-        "member": 5, "transaction": session_chain.blocks[1].executed.leaf_hashes[0].hex(),
+        "member": 5, "transaction": module_chain.blocks[1].executed.leaf_hashes[0].hex(),
         "kind": 5, "year": 2025, "count": 3, "through": "2025-03-31",
     }  # fmt: skip
     assert events[3].data == {"height": 2, "transactions": 2, "refused": 1}
@@ -77,8 +77,8 @@ def test_events_of_revocations_and_governance(chain: chainkit.TestChain) -> None
     assert (approved.type, approved.subject) == ("taxledger.proposal.approved", proposal.hex())
 
 
-def test_cloud_event_form(session_chain: chainkit.TestChain) -> None:
-    event = all_events(session_chain)[0]
+def test_cloud_event_form(module_chain: chainkit.TestChain) -> None:
+    event = all_events(module_chain)[0]
     form = cloud_event(event, "net/00/embedded")
     assert {"specversion", "id", "source", "type", "time", "subject", "datacontenttype", "data"} == set(form)
     assert datetime.fromisoformat(form["time"]).timestamp() * 1_000 == event.time_ms
@@ -94,16 +94,16 @@ def test_ids_are_ordered_and_strict() -> None:
             EventId.parse(text)
 
 
-def test_a_cursor_takes_any_pieces_and_drops_what_came_before(session_chain: chainkit.TestChain) -> None:
-    events = all_events(session_chain)
+def test_a_cursor_takes_any_pieces_and_drops_what_came_before(module_chain: chainkit.TestChain) -> None:
+    events = all_events(module_chain)
     wire = b"retry: 1\nid: 0\n\n" + b"".join(
-        encode_event(event, session_chain.origin) + b": keep-alive\n\n" for event in events
+        encode_event(event, module_chain.origin) + b": keep-alive\n\n" for event in events
     )
     seed = random.randrange(2**32)
     print("seed", seed)
     choose = random.Random(seed)
     for form in (wire, wire.replace(b"\n", b"\r\n")):
-        cursor = EventCursor(session_chain.origin, None)
+        cursor = EventCursor(module_chain.origin, None)
         found, at = [], 0
         while at < len(form):
             end = at + choose.randint(1, 80)
@@ -131,10 +131,10 @@ def test_a_cursor_refuses_what_is_no_event(wire: bytes, code: str) -> None:
     assert caught.value.code == code
 
 
-def test_a_cursor_refuses_another_chain(session_chain: chainkit.TestChain) -> None:
-    wire = encode_event(all_events(session_chain)[0], "other/00/embedded")
+def test_a_cursor_refuses_another_chain(module_chain: chainkit.TestChain) -> None:
+    wire = encode_event(all_events(module_chain)[0], "other/00/embedded")
     with pytest.raises(VerificationError, match="policy_mismatch"):
-        list(EventCursor(session_chain.origin, None).feed(wire))
+        list(EventCursor(module_chain.origin, None).feed(wire))
 
 
 # --- a real server --------------------------------------------------------------------------

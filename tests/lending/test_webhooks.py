@@ -19,12 +19,15 @@ from taxledger.lending.watch.alerts import alert_id
 from taxledger.lending.watch.store import Outcome
 from taxledger.lending.watch.webhooks import check_receiver, pause_ms
 
-NOW_MS = time.time_ns() // 1_000_000
+
+def now_ms() -> int:
+    """The real time, when it is asked: a receiver takes no message older than five minutes."""
+    return time.time_ns() // 1_000_000
 
 
 class Clock:
     def __init__(self) -> None:
-        self.now_ms = NOW_MS
+        self.now_ms = now_ms()
 
     def __call__(self) -> int:
         return self.now_ms
@@ -53,10 +56,10 @@ def raise_alert(store: WatchStore, *urls: str, event: str = "7-0") -> Alert:
         severity="warning",
         text="no sales",
         text_zh="超过60天无销售",
-        raised_ms=NOW_MS,
+        raised_ms=now_ms(),
         data={"value": 61},
     )
-    store.commit([Outcome(loan="L1", alerts=(alert,))], None, urls, NOW_MS)
+    store.commit([Outcome(loan="L1", alerts=(alert,))], None, urls, now_ms())
     return alert
 
 
