@@ -6,10 +6,12 @@ import traceback
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from archivekit import PRODUCT, disclosed
 from consentkit import SUBJECT_KEY
+from decisionkit import GOOD, PRODUCTS, decided, security_of
 from disclosurekit import QUERY
 from loankit import BANK_KEY, LENDER, Bench
 from world import NOW_MS
@@ -17,9 +19,12 @@ from world import NOW_MS
 from taxledger.ledger.consent import decode_artefact, sign_artefact
 from taxledger.ledger.errors import FormatError, RefusedError
 from taxledger.ledger.kinds import KINDS, kind_name
+from taxledger.ledger.pledgeproof import PledgeState
+from taxledger.ledger.pledgestate import Pledge, PledgeMarks
+from taxledger.lending import evidence
 from taxledger.lending.assessing import Case, assess
 from taxledger.lending.decision import Decision
-from taxledger.lending.evidence import EvidenceFile
+from taxledger.lending.evidence import EvidenceFile, VerifiedEvidence
 from taxledger.lending.facts import Facts
 from taxledger.lending.loans.life import LoanEngine
 from taxledger.lending.loans.store import LoanStore
@@ -76,6 +81,38 @@ def test_of_one_fingerprint_at_two_issuers_the_greater_pledge_counts() -> None:
     for order in ((1, 2), (2, 1)):
         pledged = {(issuer, mark): 700_000 if issuer == 1 else 0 for issuer in order}
         assert Facts(subject="s", pledged_ppm=pledged).taken_ppm == {mark: 700_000}
+
+
+@pytest.mark.parametrize(
+    ("marks", "is_open", "expected"),
+    [
+        (PledgeMarks.CONTESTED, True, "refer"),
+        (PledgeMarks.CONTESTED | PledgeMarks.IMPAIRED, True, "refer"),
+        (PledgeMarks.IMPAIRED, True, "approve"),  # the share of an earlier version is taken, no more
+        (PledgeMarks.CONTESTED, False, "approve"),  # where nothing is open, marks mean nothing
+    ],
+)
+def test_contested_security_is_a_persons_to_judge(
+    marks: PledgeMarks, is_open: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    product = PRODUCTS["procurement"]
+    security = security_of(product, GOOD)
+    offered = next(each for each in GOOD.of(product.security.kind) if each.key == security[0])  # type: ignore[union-attr]
+    assert offered.fingerprint is not None
+    pledge = Pledge(id=bytes(16), member=3, ppm=300_000, not_after=None)
+    state = PledgeState(
+        record_key=offered.key,
+        marks=marks,
+        pledges=(pledge,) if is_open else (),
+        pledged_ppm=300_000 if is_open else 0,
+    )
+    proved = SimpleNamespace(states={(offered.issuer, offered.fingerprint): state}, age_ms=0)
+    monkeypatch.setattr(evidence, "verify_pledges", lambda *arguments, **more: proved)
+    verified = VerifiedEvidence(facts=GOOD, disclosed=(), digests=(), age_ms=0)
+    known = evidence.add_pledges(verified, b"", None, security, now_ms=0, age_ms_max=0)  # type: ignore[arg-type]
+    made = decided("procurement", known.facts)
+    assert made.outcome == expected
+    assert ("security_contested" in [each.code for each in made.reasons]) == (expected == "refer")
 
 
 # --- what people write ---------------------------------------------------------------------------

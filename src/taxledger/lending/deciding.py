@@ -100,6 +100,15 @@ def decide(
                 text_zh=f"评分 {score} 对应等级 {grade.grade}",
             )
         )
+    if verified.facts.contested:
+        verdicts.append("refer")
+        reasons.append(
+            _reason(
+                "security_contested",
+                "a record offered as security was offered to another lender as another record",
+                "担保记录曾被以另一记录向其他机构质押",
+            )
+        )
     limit = product.limit.of(
         computed[product.limit.feature.id] or 0, 1_000_000 if grade is None else grade.limit_share_ppm
     )

@@ -19,6 +19,7 @@ from taxledger.ledger.consent import decode_artefact
 from taxledger.ledger.disclosure import Disclosed, verify_disclosure
 from taxledger.ledger.errors import FormatError, VerificationError
 from taxledger.ledger.pledgeproof import VerifiedPledges, verify_pledges
+from taxledger.ledger.pledgestate import PledgeMarks
 from taxledger.ledger.policy import Policy
 from taxledger.ledger.query import Query
 from taxledger.ledger.records import Status
@@ -34,6 +35,8 @@ __all__ = [
     "secured",
     "verify_evidence_set",
 ]
+
+_CONTESTED = PledgeMarks.CONTESTED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +155,13 @@ def add_pledges(
     proved = verify_pledges(pledges, policy, keys, now_ms=now_ms, age_ms_max=age_ms_max)
     return replace(
         verified,
-        facts=replace(verified.facts, pledged_ppm=_pledged(verified.facts, security, proved)),
+        facts=replace(
+            verified.facts,
+            pledged_ppm=_pledged(verified.facts, security, proved),
+            contested=tuple(
+                key for key in keys if proved.states[key].pledges and proved.states[key].marks & _CONTESTED
+            ),
+        ),
         digests=(*verified.digests, hashlib.sha256(pledges).digest()),
         age_ms=max(verified.age_ms, proved.age_ms),
     )

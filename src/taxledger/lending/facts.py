@@ -84,6 +84,7 @@ class Facts:
         coverage: by kind; a kind without an entry was not asked.
         pledged_ppm: by (issuer, fingerprint), the share that open pledges have taken, proved; a fingerprint without
             an entry was not looked up.
+        contested: of those, which a lender tried to pledge as another record while they were pledged, ascending.
         derived: tables that features make of the records once; it says nothing that they do not.
     """
 
@@ -91,6 +92,7 @@ class Facts:
     records: Mapping[int, tuple[Fact, ...]] = field(default_factory=dict)
     coverage: Mapping[int, Coverage] = field(default_factory=dict)
     pledged_ppm: Mapping[tuple[int, bytes], int] = field(default_factory=dict)
+    contested: tuple[tuple[int, bytes], ...] = ()
     derived: dict[Any, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def of(self, kind: int) -> tuple[Fact, ...]:
