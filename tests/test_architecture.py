@@ -2,7 +2,7 @@
 
 ledger   →  standard library (no clock, sockets, randomness), each third-party library in one file
 nodes    →  ledger, api.reader, api.custody, api.pledging (Protocols)     api → ledger     api/client: needs no FastAPI
-lending  →  ledger, api.client; lending/service also the frame around requests: api.middleware, parsing, problems
+lending  →  ledger, api.client; lending/service also the frame around requests: api.framing, middleware, parsing …
 nodes/cli, and the entry point of the node process, are composition roots: they alone import everything
 """
 
@@ -43,6 +43,7 @@ LAYERS: list[tuple[str, tuple[str, ...]]] = [
             "taxledger.ledger",
             "taxledger.lending",
             "taxledger.api.events",
+            "taxledger.api.framing",
             "taxledger.api.middleware",
             "taxledger.api.parsing",
             "taxledger.api.problems",

@@ -5,13 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
 
-import structlog
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.openapi.utils import get_openapi
-from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from taxledger import __version__
@@ -25,15 +20,16 @@ from taxledger.api import (
 )
 from taxledger.api.auth import SCOPES, KeySource
 from taxledger.api.custody import Custody, Disclosures
+from taxledger.api.framing import describe, error_handlers
 from taxledger.api.idempotency import IdempotencyStore
 from taxledger.api.middleware import BodyLimit, RequestFrame, RequestObserver, problem_response
 from taxledger.api.models import ProblemBody
 from taxledger.api.pledging import Pledging
-from taxledger.api.problems import PROBLEMS, ProblemError, problem_of
+from taxledger.api.problems import PROBLEMS, problem_of
 from taxledger.api.reader import NodeReader
 from taxledger.api.requests import ApiSettings, Context, context_of, needs, problems
 from taxledger.api.stream import StreamSlots
-from taxledger.ledger.errors import InvariantError, TaxledgerError
+from taxledger.ledger.errors import InvariantError
 
 __all__ = ["begin_shutdown", "create_app"]
 
@@ -42,7 +38,6 @@ A node of a taxledger network. Every route but `/health` needs an API key. Every
 a quorum of the members, and comes with what proves it: verify it against *your* policy file, never against
 this node's word. Errors are RFC 9457 problems; docs/api.md lists their codes.
 """
-_log = structlog.get_logger("taxledger.api")
 
 
 def stop_process(error: InvariantError) -> None:
@@ -83,7 +78,9 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         openapi_url=None,  # served below, behind a key
-        exception_handlers=_handlers(),
+        exception_handlers=error_handlers(
+            problem_of, problem_response, log="taxledger.api", hint="docs/api.md lists the routes"
+        ),
     )
     app.state.context = Context(
         reader=reader,
@@ -115,56 +112,8 @@ def begin_shutdown(app: FastAPI) -> None:
     context.closing.set()
 
 
-def _handlers() -> dict[Any, Any]:
-    """Our errors and the framework's, each to its problem; ``RequestFrame`` takes the rest."""
-
-    def respond(request: Request, error: ProblemError) -> Response:
-        return problem_response(error, request.state.request_id)
-
-    async def on_ours(request: Request, error: TaxledgerError) -> Response:
-        problem = problem_of(error)
-        request.state.problem = problem.code
-        if problem.code == "internal":
-            _log.error("node at fault", error=type(error).__name__, code=getattr(error, "code", None))
-        return respond(request, problem)
-
-    async def on_validation(request: Request, error: RequestValidationError) -> Response:
-        # Parameter names and kinds of error, never what was sent.
-        fields = [
-            {"field": ".".join(map(str, row["loc"]))[:64], "reason": row["type"]}
-            for row in error.errors()[:16]
-        ]
-        return respond(request, ProblemError("request_invalid", "a parameter is not valid", errors=fields))
-
-    async def on_http(request: Request, error: HTTPException) -> Response:
-        if error.status_code == 405:
-            allow = (error.headers or {}).get("Allow", "")
-            return respond(
-                request, ProblemError("method_not_allowed", "this route takes other methods", allow=allow)
-            )
-        if error.status_code == 404:
-            return respond(request, ProblemError("not_found", "docs/api.md lists the routes"))
-        return respond(request, ProblemError("malformed", "the request can't be read"))
-
-    return {TaxledgerError: on_ours, RequestValidationError: on_validation, HTTPException: on_http}
-
-
 def _add_openapi(app: FastAPI) -> None:
-    def document() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            schema = get_openapi(
-                title=app.title, version=app.version, description=app.description, routes=app.routes
-            )
-            schemas = schema.setdefault("components", {}).setdefault("schemas", {})
-            schemas["ProblemBody"] = ProblemBody.model_json_schema()
-            schemas["ProblemBody"]["properties"]["code"]["enum"] = sorted(PROBLEMS)
-            # FastAPI documents its own body for 422; ours is the problem above.
-            for name in ("HTTPValidationError", "ValidationError"):
-                schemas.pop(name, None)
-            app.openapi_schema = schema
-        return app.openapi_schema
-
-    app.openapi = document  # type: ignore[method-assign]
+    document = describe(app, ProblemBody, PROBLEMS)
 
     @app.get(
         "/v1/openapi.json",

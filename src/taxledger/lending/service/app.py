@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-import structlog
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.openapi.utils import get_openapi
-from starlette.exceptions import HTTPException
+from fastapi import FastAPI
 from starlette.responses import JSONResponse, Response
 
 from taxledger import __version__
+from taxledger.api.framing import describe, error_handlers
 from taxledger.api.middleware import BodyLimit, RequestFrame
-from taxledger.api.problems import ProblemError
-from taxledger.ledger.errors import InvariantError, TaxledgerError
+from taxledger.ledger.errors import InvariantError
 from taxledger.lending.service import routes_applications, routes_contracts, routes_papers
 from taxledger.lending.service.access import APPLY, CORE, OFFICER, Callers, needs
 from taxledger.lending.service.context import Context, ServiceSettings, problems
@@ -31,7 +26,6 @@ Loans of one lender, decided on verified evidence alone. Every route but `/healt
 key sees the loans that it handed in. Money is decimal text. Errors are RFC 9457 problems in English and Chinese;
 docs/lending.md lists their codes.
 """
-_log = structlog.get_logger("taxledger.lending")
 
 
 def create_service(
@@ -59,7 +53,12 @@ def create_service(
         docs_url=None,
         redoc_url=None,
         openapi_url=None,  # served below, behind a key
-        exception_handlers=_handlers(on_invariant),
+        exception_handlers=error_handlers(
+            problem_of,
+            problem_response,
+            log="taxledger.lending",
+            hint="GET /v1/openapi.json lists the routes",
+        ),
     )
     app.state.context = Context(desk=desk, worker=worker, callers=callers, settings=chosen)
     for module in (routes_applications, routes_contracts, routes_papers):
@@ -75,56 +74,8 @@ def begin_shutdown(app: FastAPI) -> None:
     app.state.context.closing.set()
 
 
-def _handlers(on_invariant: Callable[[InvariantError], None]) -> dict[Any, Any]:
-    """Our errors and the framework's, each to its problem; ``RequestFrame`` takes the rest."""
-
-    def respond(request: Request, error: ProblemError) -> Response:
-        request.state.problem = error.code
-        return problem_response(error, request.state.request_id)
-
-    async def on_ours(request: Request, error: TaxledgerError) -> Response:
-        problem = problem_of(error)
-        if problem.code == "internal":
-            _log.error("service at fault", error=type(error).__name__, code=getattr(error, "code", None))
-        return respond(request, problem)
-
-    async def on_validation(request: Request, error: RequestValidationError) -> Response:
-        # Parameter names and kinds of error, never what was sent.
-        fields = [
-            {"field": ".".join(map(str, row["loc"]))[:64], "reason": row["type"]}
-            for row in error.errors()[:16]
-        ]
-        return respond(request, ProblemError("request_invalid", "a parameter is not valid", errors=fields))
-
-    async def on_http(request: Request, error: HTTPException) -> Response:
-        if error.status_code == 405:
-            allow = (error.headers or {}).get("Allow", "")
-            return respond(
-                request, ProblemError("method_not_allowed", "this route takes other methods", allow=allow)
-            )
-        if error.status_code == 404:
-            return respond(request, ProblemError("not_found", "GET /v1/openapi.json lists the routes"))
-        return respond(request, ProblemError("malformed", "the request can't be read"))
-
-    return {TaxledgerError: on_ours, RequestValidationError: on_validation, HTTPException: on_http}
-
-
 def _add_openapi(app: FastAPI) -> None:
-    def document() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            schema = get_openapi(
-                title=app.title, version=app.version, description=app.description, routes=app.routes
-            )
-            schemas = schema.setdefault("components", {}).setdefault("schemas", {})
-            schemas["ProblemBody"] = ProblemBody.model_json_schema()
-            schemas["ProblemBody"]["properties"]["code"]["enum"] = sorted(PROBLEMS)
-            # FastAPI documents its own body for 422; ours is the problem above.
-            for name in ("HTTPValidationError", "ValidationError"):
-                schemas.pop(name, None)
-            app.openapi_schema = schema
-        return app.openapi_schema
-
-    app.openapi = document  # type: ignore[method-assign]
+    document = describe(app, ProblemBody, PROBLEMS)
 
     @app.get(
         "/v1/openapi.json",
