@@ -149,6 +149,10 @@ class FileWorld:
         made = [os.urandom(16).hex() for _ in order.security]
         return tuple(bytes.fromhex(each) for each in self._effect("place", "pledges", key, made))
 
+    def check(self, loan: str, pledges: tuple[bytes, ...]) -> None:
+        if "check" in self.fail:
+            raise self.fail.pop("check")
+
     def release(self, pledges: tuple[bytes, ...], *, key: str) -> None:
         self._effect("release", "released", key, [each.hex() for each in pledges])
 

@@ -21,13 +21,15 @@ from taxledger.ledger.errors import FormatError, RefusedError
 from taxledger.ledger.kinds import KINDS, kind_name
 from taxledger.ledger.pledgeproof import PledgeState
 from taxledger.ledger.pledgestate import Pledge, PledgeMarks
+from taxledger.ledger.records import Status
 from taxledger.lending import evidence
 from taxledger.lending.assessing import Case, assess
 from taxledger.lending.decision import Decision
 from taxledger.lending.evidence import EvidenceFile, VerifiedEvidence
-from taxledger.lending.facts import Facts
+from taxledger.lending.facts import Fact, Facts
 from taxledger.lending.loans.life import LoanEngine
 from taxledger.lending.loans.store import LoanStore
+from taxledger.lending.offered import find_offered
 from taxledger.lending.products.catalogue import shipped_files
 from taxledger.lending.products.product import decode_product
 from taxledger.lending.settings import decode_settings
@@ -81,6 +83,22 @@ def test_of_one_fingerprint_at_two_issuers_the_greater_pledge_counts() -> None:
     for order in ((1, 2), (2, 1)):
         pledged = {(issuer, mark): 700_000 if issuer == 1 else 0 for issuer in order}
         assert Facts(subject="s", pledged_ppm=pledged).taken_ppm == {mark: 700_000}
+
+
+def test_a_number_that_was_attested_anew_means_the_record_that_counts() -> None:
+    award = GOOD.of(KINDS["procurement_award"])[0]
+    taken_back = replace(award, key=award.key[:-1] + bytes([award.key[-1] ^ 1]), status=Status.REVOKED)
+    voided = replace(taken_back, status=Status.VOIDED)
+    number = str(award.fields["number"])
+
+    def found(*records: Fact) -> tuple[tuple[bytes, ...], list[str]]:
+        keys, reasons = find_offered(Facts(subject="s", records={award.kind: records}), award.kind, [number])
+        return keys, [each.code for each in reasons]
+
+    assert found(award, taken_back) == ((award.key,), [])
+    assert found(voided) == ((voided.key,), []), "that it does not count is for the product's rules to say"
+    twice = replace(award, key=taken_back.key)
+    assert found(award, twice) == ((), ["security_ambiguous"])
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,22 @@ def test_the_whole_life(store: LoanStore, tmp_path: Path) -> None:
     assert engine.load("L1") == loan
 
 
+@pytest.mark.parametrize("code", ["pledge_missing", "pledge_impaired"])
+def test_nothing_more_is_paid_on_security_that_is_gone(store: LoanStore, tmp_path: Path, code: str) -> None:
+    bench = Bench(store, tmp_path)
+    loan = bench.paid_out()
+    order = bench.order(loan, 1_000)
+    bench.world.fail["check"] = RefusedError(code, "the record was revoked")
+    with pytest.raises(RefusedError) as refused:
+        bench.engine.draw("L1", order)
+    assert refusal(refused) == code
+    assert bench.engine.load("L1") == loan
+    assert bench.engine.advance("L1") == loan
+    assert len(bench.payments()) == 1
+    bench.engine.draw("L1", order)  # mended
+    assert len(bench.engine.advance("L1").draws) == 2
+
+
 def test_a_term_loan_closes_by_itself(store: LoanStore, tmp_path: Path) -> None:
     bench = Bench(store, tmp_path, revolving=False, security=())
     loan = bench.paid_out()

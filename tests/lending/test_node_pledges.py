@@ -15,7 +15,7 @@ from taxledger.ledger.crypto import Signer
 from taxledger.ledger.errors import RefusedError, UnavailableError, VerificationError
 from taxledger.ledger.kinds import KINDS
 from taxledger.ledger.permit import decode_permit, encode_permit, sign_permit
-from taxledger.ledger.pledgestate import pledge_id
+from taxledger.ledger.pledgestate import PledgeMarks, pledge_id
 from taxledger.ledger.query import Query
 from taxledger.ledger.records import Status
 from taxledger.lending import nodeports
@@ -57,6 +57,7 @@ class LedgerClient:
     def __init__(self) -> None:
         self.open: dict[bytes, bytes] = {}
         self.placed: dict[bytes, bytes] = {}
+        self.marks: dict[bytes, PledgeMarks] = {}
         self.before: Callable[[str, int], None] = lambda what, count: None
         self.after: Callable[[str, int], None] = lambda what, count: None
         self.counts: dict[str, int] = {}
@@ -119,7 +120,8 @@ class LedgerClient:
             return SimpleNamespace(
                 states={
                     (issuer, mark): SimpleNamespace(
-                        pledges=[SimpleNamespace(id=id) for id, its in self.open.items() if its == mark]
+                        pledges=[SimpleNamespace(id=id) for id, its in self.open.items() if its == mark],
+                        marks=self.marks.get(mark, PledgeMarks.CLEAR),
                     )
                     for issuer, mark in asked
                 }
@@ -258,3 +260,18 @@ def test_release_is_over_where_nothing_is_open(client: LedgerClient) -> None:
     client.open.pop(placed[0])
     port(client).release((*placed, b"\x09" * 16), key=KEY)
     assert not client.open
+
+
+def test_security_that_is_gone_or_changed_is_told(client: LedgerClient) -> None:
+    made = port(client)
+    placed = made.place(order(), key=KEY)
+    made.check("L1", placed)
+    client.marks[mark_of(2)] = PledgeMarks.CONTESTED
+    made.check("L1", placed)
+    client.marks[mark_of(2)] = PledgeMarks.CONTESTED | PledgeMarks.IMPAIRED
+    with pytest.raises(RefusedError, match="pledge_impaired"):
+        made.check("L1", placed)
+    client.marks.clear()
+    client.open.pop(placed[0])
+    with pytest.raises(RefusedError, match="pledge_missing"):
+        made.check("L1", placed)

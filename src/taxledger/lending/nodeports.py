@@ -19,7 +19,8 @@ from taxledger.ledger.disclosure import decode_disclosure
 from taxledger.ledger.errors import InputError, RefusedError, UnavailableError, VerificationError
 from taxledger.ledger.hashing import sha256
 from taxledger.ledger.kinds import kind_name
-from taxledger.ledger.pledgestate import pledge_id
+from taxledger.ledger.pledgeproof import PledgeState
+from taxledger.ledger.pledgestate import PledgeMarks, pledge_id
 from taxledger.ledger.policy import Policy
 from taxledger.ledger.statekeys import placement_key, split_record_key
 from taxledger.lending.assessing import Case, assess
@@ -187,6 +188,18 @@ class NodePledges:
             raise
         return tuple(each.id for each in wanted)
 
+    def check(self, loan: str, pledges: tuple[bytes, ...]) -> None:
+        """See ``PledgePort``. The mark is of the record: a change after another lender's pledge refuses as well."""
+        states = self._states(
+            [(each.issuer, each.fingerprint) for each in self._records(loan) if each.fingerprint]
+        )
+        of_ours = {pledge.id: state for state in states for pledge in state.pledges}
+        for each in pledges:
+            if each not in of_ours:
+                raise RefusedError("pledge_missing", f"pledge {each.hex()} is not open any more")
+            if of_ours[each].marks & PledgeMarks.IMPAIRED:
+                raise RefusedError("pledge_impaired", f"the record of pledge {each.hex()} was changed")
+
     def release(self, pledges: tuple[bytes, ...], *, key: str) -> None:
         """See ``PledgePort``; the pledge's id is its key."""
         for each in pledges:
@@ -257,11 +270,16 @@ class NodePledges:
 
     def _open(self, wanted: Sequence[_Wanted]) -> set[bytes]:
         """Ids of the pledges that are open on these records, proved."""
+        return {
+            pledge.id for state in self._states([each.place for each in wanted]) for pledge in state.pledges
+        }
+
+    def _states(self, places: Sequence[tuple[int, bytes]]) -> tuple[PledgeState, ...]:
+        """What is pledged under these, proved."""
         try:
-            states = self._client.verified_pledges(each.place for each in wanted).states
+            return tuple(self._client.verified_pledges(places).states.values()) if places else ()
         except VerificationError as error:  # the own node's answer, not what was asked
             raise UnavailableError(f"the node's proof of pledges does not verify: {error}") from error
-        return {pledge.id for state in states.values() for pledge in state.pledges}
 
     def _was_placed(self, pledge: bytes) -> bool:
         """Whether it ever stood on the ledger, proved."""

@@ -33,7 +33,10 @@ def find_offered(
     keys: set[bytes] = set()
     reasons: list[Reason] = []
     for name in offered:
-        found = sorted({each.key for each in facts.of(kind) if each.fingerprint and _is_meant(each, name)})
+        meant = [each for each in facts.of(kind) if each.fingerprint and _is_meant(each, name)]
+        # What was taken back and attested anew has the number twice: the one that counts is meant.
+        counted = [each for each in meant if each.counted]
+        found = sorted({each.key for each in counted or meant})
         if len(found) == 1:
             keys.add(found[0])
             continue

@@ -209,7 +209,8 @@ class LoanEngine:
 
         Raises:
             InputError, VerificationError: not its order under this contract.
-            RefusedError: ``draw_number``, ``draw_expired``, ``line_closed``, ``line_matured``, ``line_exceeded``.
+            RefusedError: ``draw_number``, ``draw_expired``, ``line_closed``, ``line_matured``, ``line_exceeded``,
+                ``pledge_missing``, ``pledge_impaired``.
             UnavailableError: another payment is under way.
         """
         decoded = decode_draw_order(order)
@@ -227,6 +228,7 @@ class LoanEngine:
             )
             _check_idle(loan)
             self._check_room(loan, decoded.number, decoded.amount)
+            self._steps.check_security(loan)
             return self._steps.order_draw(loan, decoded.amount, order)
 
     def _check_room(self, loan: Loan, number: int, amount: int) -> None:

@@ -141,6 +141,14 @@ class PledgePort(Protocol):
         """
         ...
 
+    def check(self, loan: str, pledges: tuple[bytes, ...]) -> None:
+        """Returns when all are open, on records that stand as they were pledged.
+
+        Raises:
+            RefusedError: ``pledge_missing``, ``pledge_impaired``.
+        """
+        ...
+
     def release(self, pledges: tuple[bytes, ...], *, key: str) -> None:
         """Release them; one that is released already is no error."""
         ...

@@ -215,6 +215,13 @@ class Steps:
     def _order_first_draw(self, loan: Loan) -> Loan:
         return self.order_draw(loan, _contract(loan).acceptance.amount, b"")
 
+    def check_security(self, loan: Loan) -> None:
+        """Nothing more is paid out on security that is gone. Before the order is recorded: one that was recorded may
+        have been paid. Raises RefusedError as ``PledgePort.check``.
+        """
+        if loan.pledges:
+            self._ports.pledges.check(loan.id, loan.pledges)
+
     def order_draw(self, loan: Loan, amount: int, order: bytes) -> Loan:
         """The intent to pay: amount and value date are fixed with it, so that every retry pays the same."""
         number = len(loan.draws) + 1
