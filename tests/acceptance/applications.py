@@ -104,7 +104,9 @@ def apply(bank: Bank, wallet: Wallet, wanted: Job) -> dict[str, Any]:
     loan = desk.advance(id)
     seconds = time.perf_counter() - begin
     decision, evidence = desk.engine.decision(loan), desk.engine.evidence(loan)
-    _keep(bank.out / wanted["id"], application, evidence, decision)
+    folder = bank.out / wanted["id"]
+    _keep(folder, application, evidence, decision)
+    (folder / "artefact").write_bytes(artefact.raw)
     verified = desk.file(loan).verified
     facts = Facts(subject="") if verified is None else verified.facts
     invoices = facts.coverage.get(KINDS["vat_invoice"])
@@ -124,7 +126,14 @@ def apply(bank: Bank, wallet: Wallet, wanted: Job) -> dict[str, Any]:
 
 def _wish(bank: Bank, subject: str, wanted: Job) -> Wish:
     product, as_of = bank.desk.keeper.product(wanted["product"]), date.fromisoformat(wanted["as_of"])
-    wish = product_wish(product, bank.desk.settings, subject=subject, recipient=bank.number, as_of=as_of)
+    wish = product_wish(
+        product,
+        bank.desk.settings,
+        subject=subject,
+        recipient=bank.number,
+        as_of=as_of,
+        offers=bool(wanted.get("offers")),
+    )
     closed = set(wanted.get("closed", ()))
     if not closed:
         return wish

@@ -50,6 +50,7 @@ def again(folder: Path, policy: Policy) -> bytes:
         security=tuple(kept["security"]),
         recipient=decision.recipient,
         age_ms_max=decision.age_ms_max,
+        artefact=(folder / "artefact").read_bytes(),
     )
     proof = pledges.read_bytes() if pledges.exists() else None
     return encode_decision(
