@@ -9,8 +9,9 @@ Invariants:
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,8 +27,6 @@ from taxledger.lending.decision import Reason
 from taxledger.lending.evidence import EvidenceFile
 
 __all__ = ["Collected", "DisclosureClient", "collect_evidence", "reason_of"]
-
-_CONCURRENT = 8
 
 
 class DisclosureClient(Protocol):
@@ -56,28 +55,39 @@ def collect_evidence(
         request: names this attempt, printable ASCII, at most 100 characters.
         wait_s_max: seconds; a custodian that is silent longer counts as silent.
     """
-    pool = ThreadPoolExecutor(max_workers=_CONCURRENT, thread_name_prefix="collect")
-    try:
-        started = [
-            pool.submit(client.disclosure, each, artefact, request_key=f"{request}/{number}")
-            for number, each in enumerate(asked)
-        ]
-        wait(started, timeout=wait_s_max)
-        files, reasons = [], []
-        for query, future in zip(asked, started, strict=True):
-            if not future.done():
-                reasons.append(_silent(query.issuer))
-                continue
-            error = future.exception()
-            if error is None:
-                files.append(EvidenceFile(query=query, data=future.result()))
-            elif isinstance(error, TaxledgerError):
-                reasons.append(reason_of(error, query.issuer))
-            else:
-                raise error
-        return Collected(files=tuple(files), reasons=tuple(reasons))
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    started = [
+        _start(client, each, artefact, request_key=f"{request}/{number}") for number, each in enumerate(asked)
+    ]
+    wait(started, timeout=wait_s_max)
+    files, reasons = [], []
+    for query, future in zip(asked, started, strict=True):
+        if not future.done():
+            reasons.append(_silent(query.issuer))
+            continue
+        error = future.exception()
+        if error is None:
+            files.append(EvidenceFile(query=query, data=future.result()))
+        elif isinstance(error, TaxledgerError):
+            reasons.append(reason_of(error, query.issuer))
+        else:
+            raise error
+    return Collected(files=tuple(files), reasons=tuple(reasons))
+
+
+def _start(client: DisclosureClient, query: Query, artefact: bytes, *, request_key: str) -> Future[bytes]:
+    """Ask one question in a thread of its own. A daemon: a process that has decided does not wait at its end for a
+    custodian that is silent, as it would for a pool's threads. There are as many as a product has questions.
+    """
+    future: Future[bytes] = Future()
+
+    def ask() -> None:
+        try:
+            future.set_result(client.disclosure(query, artefact, request_key=request_key))
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=ask, name="collect", daemon=True).start()
+    return future
 
 
 def _silent(issuer: int) -> Reason:
