@@ -62,6 +62,7 @@ class LedgerClient:
         self.after: Callable[[str, int], None] = lambda what, count: None
         self.counts: dict[str, int] = {}
         self.now_ms = 1_000
+        self.permitted: tuple[int, bytes] = (1, b"")
 
     def _call(self, what: str, effect: Callable[[], Any]) -> Any:
         count = self.counts[what] = self.counts.get(what, 0) + 1
@@ -82,8 +83,8 @@ class LedgerClient:
                         Signer(bytes(32)),
                         CHAIN,
                         record_key=each,
-                        version=1,
-                        fingerprint=mark_of(each[-1]),
+                        version=self.permitted[0],
+                        fingerprint=self.permitted[1] or mark_of(each[-1]),
                         lender=LENDER,
                         not_after=not_after,
                     )
@@ -223,6 +224,17 @@ def test_one_that_is_refused_takes_the_others_back(client: LedgerClient) -> None
         port(client).place(order(), key=KEY)
     assert not client.open
     assert len(client.placed) == 1
+
+
+@pytest.mark.parametrize("permitted", [(2, b""), (1, bytes(16))])
+def test_a_permit_for_what_was_not_decided_upon_places_nothing(
+    client: LedgerClient, permitted: tuple[int, bytes]
+) -> None:
+    # A custodian that changed the record since: pledged would be what nobody has looked at, under another id.
+    client.permitted = permitted
+    with pytest.raises(RefusedError, match="permit_invalid"):
+        port(client).place(order(), key=KEY)
+    assert not client.placed
 
 
 def test_a_permit_that_has_ended_ends_the_attempts(client: LedgerClient) -> None:

@@ -19,6 +19,7 @@ from taxledger.ledger.disclosure import decode_disclosure
 from taxledger.ledger.errors import InputError, RefusedError, UnavailableError, VerificationError
 from taxledger.ledger.hashing import sha256
 from taxledger.ledger.kinds import kind_name
+from taxledger.ledger.permit import decode_permit
 from taxledger.ledger.pledgeproof import PledgeState
 from taxledger.ledger.pledgestate import PledgeMarks, pledge_id
 from taxledger.ledger.policy import Policy
@@ -230,6 +231,7 @@ class NodePledges:
             found.append(
                 _Wanted(
                     record=record,
+                    version=fact.version,
                     place=(fact.issuer, fact.fingerprint),
                     nonce=nonce,
                     id=pledge_id(self._recipient, fact.issuer, fact.fingerprint, nonce),
@@ -241,6 +243,12 @@ class NodePledges:
         there = self._open(wanted)
         missing = [each for each in wanted if each.id not in there]
         permits = self._permits(order, [each.record for each in missing])
+        for each in missing:
+            permit = decode_permit(permits[each.record])
+            if (permit.version, permit.fingerprint) != (each.version, each.place[1]):
+                raise RefusedError(
+                    "permit_invalid", "the permit is not for the record as it was decided upon"
+                )
         for each in missing:
             try:
                 self._client.place_pledge(permits[each.record], order.share_ppm, nonce=each.nonce)
@@ -292,9 +300,10 @@ class NodePledges:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Wanted:
-    """A pledge: of which record, under which (issuer, fingerprint), its nonce and the id that follows."""
+    """A pledge: of which record at which version, under which (issuer, fingerprint), its nonce, the id that follows."""
 
     record: bytes
+    version: int
     place: tuple[int, bytes]
     nonce: bytes
     id: bytes

@@ -108,12 +108,12 @@ def accept(
             if acceptance is not None:
                 signed = read_file(acceptance, bytes_max=limits.loan_contract_bytes_max)
             else:
+                if not found.offer_raw or found.state.value != "offered":
+                    raise InputError(f"{loan} is {found.state.value}: there is no offer to accept")
                 if wallet is None or amount is None or term is None:
                     raise InputError("expected --wallet, --amount and --term, or --acceptance")
                 chosen, months = _amount(amount), term
                 payee = _payee(found, account, holder, bank)
-                if not found.offer_raw:
-                    raise InputError(f"{loan} is {found.state.value}: there is no offer to accept")
                 with opened(wallet, passphrase_file) as held:
                     signed = held.use_key(
                         lambda key: sign_acceptance(
@@ -126,6 +126,8 @@ def accept(
                         )
                     )
             desk.engine.accept(loan, signed)
+        else:
+            note(f"{loan} was accepted already; going on with it")
         _show(desk, desk.advance(loan, on_step=show_progress(quiet=as_json)), as_json=as_json)
 
 
