@@ -16,13 +16,16 @@ from sharingkit import INVOICES, Nodes, Subject, running
 
 from taxledger.ledger.consent import Artefact
 from taxledger.ledger.errors import InputError, RefusedError
+from taxledger.ledger.operations import encode_pledge
 from taxledger.ledger.permit import Permit, decode_permit, encode_permit
+from taxledger.ledger.pledgeoperations import PledgePlace
 from taxledger.ledger.pledgeproof import verify_pledges
+from taxledger.ledger.pledgestate import pledge_id
 from taxledger.ledger.policy import decode_policy
 from taxledger.ledger.query import Query
 from taxledger.ledger.records import decode_record_value
 from taxledger.nodes.custodian.permitting import PERMIT_MS_MAX
-from taxledger.nodes.recipient.pledging import Lender
+from taxledger.nodes.recipient.pledging import Lender, _place_of
 
 QUERY = Query(subject="cumcm:E1", issuer=1, kinds=(INVOICES,), from_period="2025-01", to_period="2025-12")
 WHOLE = 1_000_000
@@ -125,6 +128,23 @@ async def test_what_was_shown_is_pledged_once(tmp_path: Path) -> None:
         assert (await lender.place(permits[0], 600_000, None, nonce)).transaction == both[0].transaction
         after = verify_pledges(await lender.proof(keys), policy, keys, now_ms=now_ms(), age_ms_max=600_000)
         assert after.states[1, fingerprint].pledged_ppm == 400_000
+
+
+async def test_a_release_comes_after_the_place_that_is_under_way(tmp_path: Path) -> None:
+    async with prepared(tmp_path) as (nodes, subject):
+        shown = await show(nodes, subject, "bank1")
+        (raw,), lender, nonce = await shown.permits(shown.keys[0]), shown.lender, bytes(16)
+        permit = decode_permit(raw)
+        key = (permit.issuer, permit.fingerprint)
+        pledge = pledge_id(2, *key, nonce)
+        place = PledgePlace(permit=permit, ppm=WHOLE, not_after=None, nonce=nonce)
+        # Stored and not sent yet: as while the engine is down, and the caller has given up waiting.
+        await asyncio.to_thread(lender._store, _place_of("place", pledge), encode_pledge(place))
+        assert (await lender.release(pledge)).operation == "release"
+        assert (await lender.place(raw, WHOLE, None, nonce)).pledge == pledge, "it was placed, and has ended"
+        policy = decode_policy(nodes.homes["bank3"].policy())
+        said = verify_pledges(await lender.proof([key]), policy, [key], now_ms=now_ms(), age_ms_max=600_000)
+        assert said.states[key].is_free
 
 
 async def test_a_pledge_goes_from_bank_to_bank_and_back(tmp_path: Path) -> None:

@@ -105,7 +105,13 @@ class Lender:
         return await self._change(_CONFIRM, pledge, PledgeConfirm(pledge=pledge))
 
     async def release(self, pledge: bytes) -> PledgeReceipt:
-        """See ``api.pledging.Pledging``."""
+        """See ``api.pledging.Pledging``. A place of this pledge that is still under way comes to its end first: who
+        gives a loan up must not be told that there is no such pledge, and then have it.
+        """
+        place = _place_of(_PLACE, fixed_bytes(pledge, 16, "a pledge"))
+        sent = await asyncio.to_thread(self._transactions.sent, place)
+        if sent is not None and sent.code is None:
+            await self._background.within(self._transactions.bring(place), _WAIT_S)
         return await self._change(_RELEASE, pledge, PledgeRelease(pledge=pledge))
 
     async def transfer(self, pledge: bytes, permit: bytes) -> PledgeReceipt:
