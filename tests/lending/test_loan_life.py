@@ -8,13 +8,16 @@ from pathlib import Path
 
 import pytest
 from consentkit import make_artefact
-from loankit import BUSY, REASON, Bench, application, artefact
+from loankit import BANK_KEY, BUSY, LENDER, REASON, Bench, application, artefact
 
 from taxledger.ledger.crypto import Signer
 from taxledger.ledger.errors import RefusedError, UnavailableError, VerificationError
+from taxledger.lending.decision import Decision
 from taxledger.lending.loans.events import step_key
+from taxledger.lending.loans.life import LoanEngine
 from taxledger.lending.loans.loan import Loan, Pending, State
 from taxledger.lending.loans.store import LoanStore
+from taxledger.lending.payments.port import Account
 
 
 def refusal(error: pytest.ExceptionInfo[RefusedError]) -> str:
@@ -49,6 +52,26 @@ def test_the_whole_life(store: LoanStore, tmp_path: Path) -> None:
     assert len(bench.effects("pledges")) == len(bench.effects("released")) == 1
     assert bench.world.calls == ["forward", "collect", "place", "pay", "pay", "release"]
     assert engine.load("L1") == loan
+
+
+@pytest.mark.parametrize("account", [None, Account(name="a", number="6200 3949")])
+def test_an_approval_that_can_not_be_offered_is_a_persons(
+    store: LoanStore, tmp_path: Path, account: Account | None
+) -> None:
+    bench = Bench(store, tmp_path)
+
+    def fixed(loan: Loan, decision: Decision) -> Account:
+        if account is None:
+            raise RefusedError("accounts_differ", "records are paid to different accounts")
+        return account
+
+    engine = LoanEngine(store, bench.ports, lender=LENDER, contract_key=BANK_KEY, receiving_account=fixed)
+    engine.apply(application())
+    engine.consent("L1", artefact())
+    loan = engine.advance("L1")
+    assert loan.state is State.REFERRED
+    assert [each.code for each in loan.reasons] == ["offer_impossible" if account else "accounts_differ"]
+    assert engine.advance("L1") == loan
 
 
 @pytest.mark.parametrize("code", ["pledge_missing", "pledge_impaired"])

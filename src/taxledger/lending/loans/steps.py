@@ -154,7 +154,14 @@ class Steps:
 
     def _conclude(self, loan: Loan) -> Loan:
         if loan.outcome == "approve":
-            return self.record(loan, "offered", [1, encode_offer(self._offer(loan))])
+            try:
+                offer = encode_offer(self._offer(loan))
+            except (RefusedError, InputError) as error:
+                # What the records say of the account: the same for ever, so a person has to decide.
+                reason = _reason(error, "offer_impossible", "no offer can be made", "无法出具要约")
+                key = f"{loan.id}/referred/{loan.attempt}"
+                return self.record(loan, "referred", [1, reasons_as_list([reason])], key=key)
+            return self.record(loan, "offered", [1, offer])
         kind = {"refuse": "refused", "refer": "referred", "incomplete": "incomplete"}[str(loan.outcome)]
         return self.record(
             loan, kind, [1, reasons_as_list(loan.reasons)], key=f"{loan.id}/{kind}/{loan.attempt}"
