@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 import stat
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,7 +36,7 @@ from watchkit import (
 from taxledger.api.events import Event, EventId
 from taxledger.ledger import canonical
 from taxledger.ledger.consentstate import ConsentStatus
-from taxledger.ledger.errors import FormatError, VerificationError
+from taxledger.ledger.errors import FormatError, UnavailableError, VerificationError
 from taxledger.ledger.kinds import KINDS
 from taxledger.ledger.pledgestate import PledgeMarks
 from taxledger.ledger.records import Status
@@ -441,6 +443,30 @@ def test_the_file_is_the_owner_s_alone_and_of_our_kind(kit: Kit, tmp_path: Path)
     other.write_bytes(b"no database at all, and long enough to be looked at " * 10)
     with pytest.raises(FormatError, match="not a watch file"):
         WatchStore(other)
+
+
+def test_a_full_disk_is_trouble_of_the_moment(kit: Kit) -> None:
+    kit.enrol()
+    database = kit.store._db
+    (pages,) = database.execute("PRAGMA page_count").fetchone()
+    database.execute(f"PRAGMA max_page_count = {pages}")
+    there = kit.store.loans()
+    with pytest.raises(UnavailableError, match="full"):
+        kit.store.enrol(replace(kit.loan(), loan="M", product="p" * 40_000))
+    assert kit.store.loans() == there, "nothing is half there"
+    database.execute("PRAGMA max_page_count = 100000")
+    kit.store.enrol(replace(kit.loan(), loan="M"))
+    assert len(kit.store.loans()) == len(there) + 1
+
+
+def test_a_file_that_another_process_holds_is_trouble_of_the_moment(kit: Kit) -> None:
+    kit.store._db.execute("PRAGMA busy_timeout = 1")
+    with closing(sqlite3.connect(kit.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(UnavailableError, match="locked"):
+            kit.enrol()
+        other.execute("ROLLBACK")
+    kit.enrol()
 
 
 def test_a_loan_comes_back_as_it_went_in(kit: Kit) -> None:

@@ -13,7 +13,7 @@ import pytest
 from receiver import SECRET, Receiver
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from taxledger.ledger.errors import FormatError
+from taxledger.ledger.errors import FormatError, UnavailableError
 from taxledger.lending.watch import Alert, Courier, WatchStore
 from taxledger.lending.watch.alerts import alert_id
 from taxledger.lending.watch.store import Outcome
@@ -163,6 +163,25 @@ def test_an_address_that_is_not_configured_gets_nothing(store: WatchStore, recei
     sender.close()
     assert receiver.got == []
     assert store.deliveries(alert.id)[0].attempts == 0
+
+
+def test_trouble_of_the_moment_does_not_end_it(
+    store: WatchStore, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sender, stop = courier(store, receiver, Clock()), threading.Event()
+    asked: list[int] = []
+
+    def deliver() -> int:
+        asked.append(1)
+        if len(asked) == 1:
+            raise UnavailableError("the watch file: database or disk is full")
+        stop.set()
+        return 0
+
+    monkeypatch.setattr(sender, "deliver_due", deliver)
+    sender.run(stop, every_s=0)
+    assert len(asked) == 2
+    sender.close()
 
 
 def test_running_until_told_to_stop(store: WatchStore, receiver: Receiver) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from taxledger.api.events import EventId
-from taxledger.ledger.errors import FormatError
+from taxledger.ledger.errors import FormatError, UnavailableError
 from taxledger.lending.watch.alerts import Alert, decode_alert, encode_alert
 from taxledger.lending.watch.watched import TagPrefix, WatchedLoan, WatchedPledge
 
@@ -72,6 +72,15 @@ class Outcome:
     years: tuple[tuple[int, int, int], ...] = ()
 
 
+@contextmanager
+def _unavailable() -> Iterator[None]:
+    """A disk that is full, or a file that another process holds, is trouble of the moment: nothing was written."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise UnavailableError(f"the watch file: {error}") from error
+
+
 class WatchStore:
     """The file. Raises FormatError when it is not one of ours. May be used by several threads."""
 
@@ -100,17 +109,18 @@ class WatchStore:
 
     @contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
+        with self._lock, _unavailable():
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # a full disk has ended it already
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
 
     def _rows(self, sql: str, *values: Any) -> list[Any]:
-        with self._lock:
+        with self._lock, _unavailable():
             return self._db.execute(sql, values).fetchall()
 
     # --- loans ------------------------------------------------------------------------------

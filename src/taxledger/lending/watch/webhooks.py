@@ -15,13 +15,14 @@ import binascii
 import ipaddress
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from taxledger.ledger.errors import FormatError, VerificationError
+from taxledger.ledger.errors import FormatError, UnavailableError, VerificationError
 from taxledger.lending.watch.alerts import Alert, webhook_body
 from taxledger.lending.watch.store import Delivery, WatchStore
 
@@ -143,7 +144,9 @@ class Courier:
     def run(self, stop: threading.Event, every_s: float = 1.0) -> None:
         """Go on delivering until ``stop`` is set."""
         while not stop.is_set():
-            self.deliver_due()
+            # A disk that is full now: what could not be noted is due again, under the same id.
+            with suppress(UnavailableError):
+                self.deliver_due()
             stop.wait(every_s)
 
     def _attempt(self, alert: Alert, delivery: Delivery, signer: Webhook) -> bool:
