@@ -280,6 +280,7 @@ def test_events(code: str, kind: str, change: Callable[[list[Any]], list[Any]]) 
         {"currency": "EUR"},
         {"lender": 3},
         {"chain_id": bytes(16)},
+        {"valid_until_ms": NOW_MS + 8 * 86_400_000},
     ],
 )
 def test_an_offer_is_what_was_decided(changes: dict[str, Any]) -> None:

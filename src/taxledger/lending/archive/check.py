@@ -46,6 +46,7 @@ from taxledger.lending.watch.alerts import alert_id, decode_alert, encode_alert
 __all__ = ["verify_archive", "write_archive"]
 
 T = TypeVar("T")
+_DAY_MS = 86_400_000
 
 _LENGTHS = {
     "applied": 6,
@@ -280,11 +281,13 @@ class _Check:
             *(offer.loan, offer.lender, offer.subject, offer.chain_id, offer.product, offer.product_version),
             *(offer.decision, offer.currency, offer.limit, offer.interest.rate_ppm, offer.interest.day_count),
             *(offer.interest.rounding, offer.term_months_max, offer.revolving),
+            offer.valid_until_ms - offer.offered_ms,
         )
         expected = (
             *(loan.id, loan.lender, loan.application.subject, loan.chain_id, decision.product),
             *(decision.product_version, loan.decision, decision.currency, decision.limit, decision.rate_ppm),
             *(decision.day_count, decision.rounding, decision.term_months, decision.revolving),
+            decision.offer_days * _DAY_MS,
         )
         _same("archive_outcome_mismatch", "outcome that is offered upon", "approve", decision.outcome)
         _same("archive_offer_mismatch", "offer", expected, got)
