@@ -189,11 +189,12 @@ class LendingDesk:
 
     def resume(self) -> dict[str, str | None]:
         """Go on with every loan that has something to do, as after a crash: what hindered each, or None."""
-        outcome = {
-            id: None if error is None else str(error) for id, error in self.engine.advance_all().items()
-        }
-        for each in self.store.list(state=State.PAID_OUT.value):
-            self.look_after(self.engine.load(each.id))
+        outcome = {id: None if e is None else str(e) for id, e in self.engine.advance_all().items()}
+        # Whoever died between pay-out and watch, or closing and its end. To look after all verifies all evidence anew.
+        watched = {loan.loan for loan, _checked in self.watch.loans()}
+        for id in sorted(watched ^ {each.id for each in self.store.list(state=State.PAID_OUT.value)}):
+            if (loan := self.store.find(id)) is not None:
+                self.look_after(loan)
         return outcome
 
     def loans(self, *, state: str | None = None, subject: str | None = None) -> tuple[LoanSummary, ...]:
