@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 
 import pytest
 from decisionkit import (
@@ -26,6 +26,9 @@ from taxledger.ledger.kinds import KINDS
 from taxledger.ledger.records import Status
 from taxledger.lending.decision import decode_decision, encode_decision
 from taxledger.lending.facts import Facts
+from taxledger.lending.features.windows import months_before
+from taxledger.lending.known import FLOWS
+from taxledger.lending.questions import questions
 
 Spoil = Callable[[Facts], Facts]
 
@@ -292,3 +295,49 @@ def test_good_records_are_what_the_tests_say() -> None:
     assert len(months("2023-01", "2025-12")) == 36
     assert last_day("2024-02") == "2024-02-29"
     assert set(good_records()) == set(KINDS) - {"predicate"}
+
+
+def _through(facts: Facts, kind: str, day: str) -> Facts:
+    number = KINDS[kind]
+    return replace(facts, coverage={**facts.coverage, number: replace(facts.coverage[number], through=day)})
+
+
+def test_silence_beyond_what_is_attested_is_not_held_against_the_enterprise() -> None:
+    """The issuer is five weeks behind: whether anything was sold since, nobody knows."""
+    sold = _without_sales("2025-09-21", "2025-12-31")(GOOD)
+    late = decided("invoice", _through(sold, "vat_invoice", "2025-11-26"))
+    gap = next(each for each in late.rules if each.id == "longest_gap")
+    assert (gap.value, gap.verdict) == ((date(2025, 11, 26) - date(2025, 9, 13)).days, "pass")
+    attested = decided("invoice", sold)
+    gap = next(each for each in attested.rules if each.id == "longest_gap")
+    assert (gap.value, gap.verdict) == ((AS_OF - date(2025, 9, 13)).days, "refuse")
+
+
+def test_a_month_that_is_not_attested_yet_is_no_month_without_usage() -> None:
+    behind = with_kind(
+        GOOD, "utility_usage", [each for each in GOOD.of(8) if each.fields["month"] != "2025-12"]
+    )
+    decision = decided("electricity", _through(behind, "utility_usage", "2025-11-30"))
+    assert (decision.outcome, decision.value("usage_months_12m")) == ("approve", 12)
+    assert decided("electricity", behind).outcome == "refuse"
+
+
+def test_a_state_that_is_known_counts_at_once() -> None:
+    """Arrears that are attested count, though the issuer vouches for an earlier day only."""
+    opened = fact(
+        "tax_arrears", category="arrears", number="X1", opened="2025-12-20", currency="CNY", amount=9
+    )
+    facts = _through(with_kind(GOOD, "tax_arrears", [opened]), "tax_arrears", "2025-11-30")
+    assert [each.code for each in decided("tax", facts).reasons] == ["no_open_arrears"]
+
+
+def test_the_windows_of_a_late_issuer_are_covered_by_what_is_asked() -> None:
+    for product in PRODUCTS.values():
+        issuers = dict.fromkeys(KINDS.values(), 1)
+        for day in (date(2025, 3, 31), date(2024, 2, 29), date(2026, 11, 24)):
+            through = day - timedelta(days=product.attested_within_days)
+            for asked in questions(product, GOOD.subject, issuers, day):
+                for kind in asked.kinds:
+                    start = months_before(through if kind in FLOWS else day, product.months[kind])
+                    assert asked.from_period <= f"{start + timedelta(days=1):%Y-%m}"
+                    assert asked.to_period == f"{day:%Y-%m}"

@@ -11,7 +11,7 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 from taxledger.ledger.kinds import KINDS, kind_name
@@ -20,6 +20,7 @@ from taxledger.lending.evidence import VerifiedEvidence
 from taxledger.lending.facts import Coverage, Facts
 from taxledger.lending.features.feature import Basis
 from taxledger.lending.features.windows import months_before
+from taxledger.lending.known import known_until, known_until_kind
 from taxledger.lending.products.product import Product, Rule
 from taxledger.lending.products.scorecard import ScoreGrade
 
@@ -76,13 +77,17 @@ def decide(
     missing = _missing(product, verified.facts, as_of, draft.security)
     if missing:
         return draft.close("incomplete", missing)
+    facts = verified.facts
     basis = Basis(
         as_of=as_of,
         currency=product.currency,
         security=draft.security,
-        pledged_ppm=verified.facts.taken_ppm,
+        pledged_ppm=facts.taken_ppm,
     )
-    computed = {each.id: each.compute(verified.facts, basis) for each in product.features}
+    computed = {
+        each.id: each.compute(facts, replace(basis, as_of=known_until(each, facts, as_of)))
+        for each in product.features
+    }
     values = tuple(
         FeatureValue(id=each.id, version=each.version, unit=each.unit.value, value=computed[each.id])
         for each in product.features
@@ -238,7 +243,11 @@ def _missing(product: Product, facts: Facts, as_of: date, security: tuple[bytes,
         reason
         for kind, months in product.months.items()
         for reason in _missing_of(
-            kind, facts.coverage.get(kind), months_before(as_of, months), as_of, product
+            kind,
+            facts.coverage.get(kind),
+            months_before(known_until_kind(kind, facts, as_of), months),
+            as_of,
+            product,
         )
     ]
     if product.security is None:

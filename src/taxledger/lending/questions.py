@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
 
 from taxledger.ledger.consent import Detail
@@ -10,6 +10,7 @@ from taxledger.ledger.errors import FormatError
 from taxledger.ledger.kinds import kind_name
 from taxledger.ledger.query import Query
 from taxledger.lending.features.windows import months_before
+from taxledger.lending.known import FLOWS
 from taxledger.lending.products.product import Product
 
 __all__ = ["consent_details", "questions"]
@@ -45,11 +46,18 @@ def questions(product: Product, subject: str, issuers: Mapping[int, int], as_of:
             subject=subject,
             issuer=issuer,
             kinds=tuple(sorted(kinds)),
-            from_period=_first_month(as_of, wide - 1),
+            from_period=_first_month(_earliest(as_of, kinds, product), wide - 1),
             to_period=f"{as_of:%Y-%m}",
         )
         for (issuer, wide), kinds in sorted(groups.items(), key=lambda each: (each[0][0], sorted(each[1])))
     )
+
+
+def _earliest(as_of: date, kinds: Iterable[int], product: Product) -> date:
+    """The earliest day on which the windows of these kinds may end: an issuer of flows may be behind."""
+    if FLOWS.isdisjoint(kinds):
+        return as_of
+    return as_of - timedelta(days=product.attested_within_days)
 
 
 def _first_month(as_of: date, months: int) -> str:

@@ -8,6 +8,7 @@ from datetime import date
 
 from taxledger.lending.facts import Coverage, Fact, Facts
 from taxledger.lending.features import FEATURES, Basis
+from taxledger.lending.known import known_until
 from taxledger.lending.report.blocks import Block, Column, Note, Table, Tone
 from taxledger.lending.report.figures import money, show_value
 from taxledger.lending.report.months import word
@@ -62,8 +63,9 @@ class Context:
         if id not in FEATURES:
             return self.say("none")
         feature = FEATURES[id]
+        as_of = known_until(feature, self.facts, self.as_of)
         value = feature.compute(
-            self.facts, Basis(as_of=self.as_of, currency=self.currency, security=self.security)
+            self.facts, Basis(as_of=as_of, currency=self.currency, security=self.security)
         )
         return show_value(value, feature.unit.value, self.currency, self.language)
 

@@ -19,6 +19,7 @@ from taxledger.ledger.statekeys import consent_key, pledges_key
 from taxledger.lending.decision import Reason
 from taxledger.lending.evidence import VerifiedEvidence
 from taxledger.lending.features import Basis
+from taxledger.lending.known import known_until
 from taxledger.lending.products.product import Product, WatchRule
 from taxledger.lending.products.quantities import show_quantity
 from taxledger.lending.watch.watched import WatchedLoan
@@ -182,12 +183,10 @@ def _ask(
 ) -> Finding | None:
     feature = rule.comparison.feature
     coverage = [verified.facts.coverage.get(kind) for kind in feature.kinds]
-    ends = [None if each is None or each.through is None else each.through for each in coverage]
     value = None
-    if None not in ends:
-        as_of = min([today, *(date.fromisoformat(each) for each in ends if each is not None)])
+    if all(each is not None and each.through is not None for each in coverage):
         basis = Basis(
-            as_of=as_of,
+            as_of=known_until(feature, verified.facts, today),
             currency=product.currency,
             security=loan.security,
             pledged_ppm=verified.facts.taken_ppm,
