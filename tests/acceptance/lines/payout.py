@@ -40,7 +40,7 @@ def _measured(stage: Stage) -> Iterator[Finding]:
             for name, each in figures.items()
             if name.startswith(f"loan.{product}.")
         }
-        total, slowest = steps.pop("total"), steps.pop("slowest")
+        total, slowest, _after = (steps.pop(name) for name in ("total", "slowest", "watch_after"))
         n = figures[f"loan.{product}.total"]["n"]
         spent = ", ".join(f"{name} {value:,.0f}" for name, value in steps.items())
         yield check(
