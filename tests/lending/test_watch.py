@@ -382,7 +382,7 @@ def test_a_node_that_is_down_is_waited_for(kit: Kit) -> None:
 def test_a_lying_node_stops_the_watch_and_not_the_place(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
     kit.enrol()
 
-    def lie(*_arguments: object) -> None:
+    def lie(*_arguments: object, **_more: object) -> None:
         raise VerificationError("map_proof_invalid", "made up")
 
     monkeypatch.setattr(kit.state, "read", lie)

@@ -142,9 +142,9 @@ def _watch(network: RealNetwork, folder: Path, today: date) -> None:
         assert watcher.check_lateness() == []
 
         answered(giver.order(artefact, "revoke"))
-        watcher.run(Until(client, lambda: "consent_ended" in heard()))
+        watcher.run(Until(client, lambda: "consent_ended" in heard()), after=begin)
         attest(network, write_cumcm(folder / "more.csv", [row("100", date=f"{today.year}/{today.month}/1")]))
-        watcher.run(Until(client, lambda: "cannot_recheck" in heard()))
+        watcher.run(Until(client, lambda: "cannot_recheck" in heard()), after=begin)
         assert heard() == ["watch_red_letters", "consent_ended", "cannot_recheck"]
         assert store.alerts()[2].data["codes"] == "consent_revoked"
         assert len(giver.settled_uses()) == 2

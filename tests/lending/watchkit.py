@@ -69,7 +69,9 @@ class FakeState:
         self.asked: list[bytes] = []
         self.down = 0
 
-    def read(self, prefixes: Sequence[bytes]) -> dict[bytes, list[tuple[bytes, bytes]]]:
+    def read(
+        self, prefixes: Sequence[bytes], *, height_min: int = 0
+    ) -> dict[bytes, list[tuple[bytes, bytes]]]:
         if self.down:
             self.down -= 1
             raise UnavailableError("nobody answers")

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from taxledger.api.client import Client
 from taxledger.api.events import Event, EventId
-from taxledger.ledger.errors import InputError, RefusedError, VerificationError
+from taxledger.ledger.errors import InputError, RefusedError, UnavailableError, VerificationError
 from taxledger.ledger.policy import Policy
 from taxledger.lending.collecting import collect_evidence, reason_of
 from taxledger.lending.decision import Reason
@@ -32,10 +32,14 @@ class Events(Protocol):
 class StateReader(Protocol):
     """All pairs of the state map below prefixes, **proved**: none is left out, none is old.
 
-    Raises UnavailableError (nobody answers: try again) and VerificationError (an answer that is not proved).
+    ``height_min``: the block after which it must be. A node tells of a block before its answers stand on it; who
+    looked too early would find nothing, and not look again.
+
+    Raises UnavailableError (nobody answers, or the answer is of an earlier block: try again) and VerificationError
+    (an answer that is not proved).
     """
 
-    def read(self, prefixes: Sequence[bytes]) -> Entries: ...
+    def read(self, prefixes: Sequence[bytes], *, height_min: int = 0) -> Entries: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,19 +65,26 @@ class ClientState:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def read(self, prefixes: Sequence[bytes]) -> Entries:
+    def read(self, prefixes: Sequence[bytes], *, height_min: int = 0) -> Entries:
+        """See ``StateReader``."""
         found: dict[bytes, list[tuple[bytes, bytes]]] = {}
         for prefix in prefixes:
             try:
-                found[prefix] = list(self._client.state(prefix).entries[prefix])
+                found[prefix] = self._pairs(prefix, height_min)
             except RefusedError as error:
                 if error.code != "answer_too_large" or len(prefix) != 20:
                     raise
                 found[prefix] = []
                 for month in range(17):
                     part = prefix + bytes([month])
-                    found[prefix] += self._client.state(part).entries[part]
+                    found[prefix] += self._pairs(part, height_min)
         return found
+
+    def _pairs(self, prefix: bytes, height_min: int) -> list[tuple[bytes, bytes]]:
+        state = self._client.state(prefix)
+        if state.header.height < height_min:
+            raise UnavailableError(f"expected an answer as of block {height_min}, got {state.header.height}")
+        return list(state.entries[prefix])
 
 
 class ClientRecheck:

@@ -38,7 +38,7 @@ from taxledger.lending.watch.judging import (
     rule_findings,
 )
 from taxledger.lending.watch.matching import LoanIndex, Touch
-from taxledger.lending.watch.ports import Events, Recheck, Rechecked, StateReader
+from taxledger.lending.watch.ports import Entries, Events, Recheck, Rechecked, StateReader
 from taxledger.lending.watch.store import Outcome, WatchStore
 from taxledger.lending.watch.watched import (
     TagPrefix,
@@ -97,6 +97,7 @@ class Watcher:
         self._product, self._urls, self._now_ms = product, tuple(urls), now_ms
         self._index = LoanIndex()
         self._loans: dict[str, WatchedLoan] = {}
+        self._height_min = 0
         self.refresh()
 
     @_alone
@@ -142,6 +143,7 @@ class Watcher:
     def take(self, block: Sequence[Event]) -> list[Alert]:
         """Look at what one block's events point at; the alerts that are new, which are durable by then."""
         self.refresh()
+        self._height_min = block[-1].id.height if block else 0
         outcomes = [
             self._look(self._loans[name], touch) for name, touch in self._index.touched(block).items()
         ]
@@ -196,13 +198,17 @@ class Watcher:
             pairs = sorted({(each.issuer, each.kind) for each, _seen in self._store.prefixes(loan.loan)})
             for issuer, kind in pairs:
                 key = attested_through_key(issuer, kind)
-                entries = self._state.read([key])[key]
+                entries = self._read([key])[key]
                 value = entries[0][1] if entries else None
                 found = late_findings(issuer, kind, value, today, product.attested_within_days)
                 # One alert for each day at which an issuer stops, whenever it is noticed.
                 event = f"late/{issuer}/{kind}/{found[0].data['through'] if found else ''}"
                 outcomes.append(Outcome(loan=loan.loan, alerts=self._alerts(loan, event, found)))
         return self._commit(outcomes, None)
+
+    def _read(self, prefixes: Sequence[bytes]) -> Entries:
+        """What the ledger holds, no earlier than after the block that is being looked at."""
+        return self._state.read(prefixes, height_min=self._height_min)
 
     # --- one loan ---------------------------------------------------------------------------
 
@@ -212,7 +218,7 @@ class Watcher:
         findings += changed_records(sorted(touch.keys), values)
         if touch.pledges:
             keys = sorted({pledges_key(each.issuer, each.fingerprint) for each in loan.pledges})
-            findings += pledge_findings(loan, self._state.read(keys))
+            findings += pledge_findings(loan, self._read(keys))
         # A year without a tag is read once: whether anything in it is the borrower's, nobody else can say.
         years = touch.years - self._store.years(loan.loan)
         consents = self._consents(loan) if touch.consents or years or changed else {}
@@ -241,7 +247,7 @@ class Watcher:
         """(digest below each prefix now, values below them, whether anything is not as it was)."""
         before = {each.prefix: digest for each, digest in self._store.prefixes(loan.loan)}
         wanted = sorted(touch.prefixes & before.keys())
-        entries = self._state.read(wanted) if wanted else {}
+        entries = self._read(wanted) if wanted else {}
         seen = [(prefix, digest_of_entries(entries[prefix])) for prefix in wanted]
         values = {key: value for prefix in wanted for key, value in entries[prefix]}
         changed = any(before[prefix] is not None and before[prefix] != digest for prefix, digest in seen)
@@ -253,7 +259,7 @@ class Watcher:
         return seen, values, changed
 
     def _consents(self, loan: WatchedLoan) -> dict[bytes, Sequence[tuple[bytes, bytes]]]:
-        return dict(self._state.read([consent_key(each) for each in loan.consents]))
+        return dict(self._read([consent_key(each) for each in loan.consents]))
 
     def _read_again(
         self, loan: WatchedLoan, event: str
@@ -277,7 +283,7 @@ class Watcher:
         if not added:
             return []
         wanted = sorted({each.prefix for each in (*added, *found.covered.prefixes)})
-        entries = self._state.read(wanted)
+        entries = self._read(wanted)
         everything = [pair for prefix in wanted for pair in entries[prefix]]
         if digest_of_entries(everything, found.covered.ranges) != found.covered.known:
             return []
