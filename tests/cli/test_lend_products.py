@@ -45,3 +45,17 @@ def test_exported_files_are_edited_and_checked(tmp_path: Path, capsys: pytest.Ca
     other.write_bytes((folder / "contest.toml").read_bytes())
     assert main(["lend", "products", "check", str(other)]) == 2
     assert "expected id = 'other'" in capsys.readouterr().err
+
+
+def test_junk_is_no_archive_and_a_wrong_policy_file_is_wrong_input(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    junk, policy = tmp_path / "junk.loan", tmp_path / "policy.txt"
+    junk.write_bytes(b"junk")
+    policy.write_text("no policy", "utf-8")
+    assert main(["lend", "verify-archive", str(junk), "--policy", str(policy)]) == 2
+    vectors = json.loads((Path(__file__).parents[1] / "vectors/policy.json").read_text("utf-8"))
+    policy.write_text(vectors["accepted"][0], "utf-8")
+    capsys.readouterr()
+    assert main(["lend", "verify-archive", str(junk), "--policy", str(policy)]) == 1
+    assert "archive_malformed" in capsys.readouterr().err

@@ -221,11 +221,20 @@ def facts_of(subject: str, answers: Sequence[Answer]) -> Facts:
                 from_period=query.from_period,
                 to_period=query.to_period,
                 through=answer.through[kind],
-                begun=answer.keyed_years.issuperset(query.years),
+                begun=_has_begun(answer, kind),
                 erased=sum(each.status is Status.ERASED for each in found),
                 closed=tuple(sorted({name for each in found for name in each.closed})),
             )
     return Facts(subject=subject, records=records, coverage=coverage)
+
+
+def _has_begun(answer: Answer, kind: int) -> bool:
+    """Whether the issuer has attested something in each year asked for which it vouches: in January it may have
+    nothing of the new year yet, and says so by the day through which it attested.
+    """
+    through = answer.through[kind]
+    years = [each for each in answer.query.years if through is None or each <= int(through[:4])]
+    return answer.keyed_years.issuperset(years)
 
 
 def _fact(record: AnsweredRecord, issuer: int) -> Fact:

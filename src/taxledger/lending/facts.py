@@ -60,7 +60,7 @@ class Coverage:
         issuer: member that attests the kind for this lender.
         from_period, to_period: months asked, ``YYYY-MM``.
         through: date through which the issuer says it attested everything; None: never.
-        begun: whether the issuer attested anything in each year asked.
+        begun: whether the issuer attested anything in each year asked for which it vouches.
         erased: records of the range whose content was destroyed.
         closed: names of fields that the consent left closed, ascending.
     """

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from taxledger.ledger import limits
-from taxledger.ledger.errors import InputError, UnavailableError
+from taxledger.ledger.errors import InputError, UnavailableError, VerificationError
+from taxledger.ledger.policy import decode_policy
 from taxledger.nodes.cli.lend.opening import LoanArgument, opened_desk
 from taxledger.nodes.cli.output import (
     HomeOption,
@@ -102,11 +103,15 @@ def verify_archive(
         ) from error
     if lender_key is not None and not _KEY.fullmatch(lender_key):
         raise InputError("expected --lender-key as 64 lower-case hex digits")
-    found = archives.verify_archive(
-        read_file(file, bytes_max=limits.loan_archive_bytes_max),
-        read_file(policy, bytes_max=limits.policy_bytes_max),
-        None if lender_key is None else bytes.fromhex(lender_key),
-    )
+    trusted = read_file(policy, bytes_max=limits.policy_bytes_max)
+    decode_policy(trusted)  # what is wrong with one's own policy file is no fault of the archive
+    data = read_file(file, bytes_max=limits.loan_archive_bytes_max)
+    try:
+        found = archives.verify_archive(
+            data, trusted, None if lender_key is None else bytes.fromhex(lender_key)
+        )
+    except InputError as error:
+        raise VerificationError("archive_malformed", str(error)) from error
     shown: dict[str, Any] = asdict(found)
     if as_json:
         print_json({"verified": True, **shown})
