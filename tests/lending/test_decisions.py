@@ -313,6 +313,12 @@ def test_silence_beyond_what_is_attested_is_not_held_against_the_enterprise() ->
     assert (gap.value, gap.verdict) == ((AS_OF - date(2025, 9, 13)).days, "refuse")
 
 
+def test_an_issuer_far_behind_is_said_so_and_nothing_else() -> None:
+    coverage = replace(GOOD.coverage[5], from_period="2023-10", through="2025-08-31")
+    decision = decided("invoice", replace(GOOD, coverage={**GOOD.coverage, 5: coverage}))
+    assert [each.code for each in decision.reasons] == ["not_attested_through"]
+
+
 def test_a_month_that_is_not_attested_yet_is_no_month_without_usage() -> None:
     behind = with_kind(
         GOOD, "utility_usage", [each for each in GOOD.of(8) if each.fields["month"] != "2025-12"]

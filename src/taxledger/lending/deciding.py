@@ -239,13 +239,15 @@ class _Draft:
 
 
 def _missing(product: Product, facts: Facts, as_of: date, security: tuple[bytes, ...]) -> list[Reason]:
+    behind = as_of - timedelta(days=product.attested_within_days)
     found = [
         reason
         for kind, months in product.months.items()
         for reason in _missing_of(
             kind,
             facts.coverage.get(kind),
-            months_before(known_until_kind(kind, facts, as_of), months),
+            # An issuer that is further behind than the product allows is said so, not that too little was asked.
+            months_before(max(known_until_kind(kind, facts, as_of), behind), months),
             as_of,
             product,
         )
