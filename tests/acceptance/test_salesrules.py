@@ -20,7 +20,8 @@ from .test_totals import write
 from .totals import data_files
 
 DATA = data_folder()
-AS_OF, FIRST = date(2020, 2, 29), date(2018, 3, 1)
+AS_OF, FIRST = date(2020, 2, 29), date(2018, 1, 1)
+"""The lender asks from the month that a window of 24 months begins in where the issuer is 46 days behind."""
 
 
 def books(*sales: tuple[date, str, str]) -> Books:
