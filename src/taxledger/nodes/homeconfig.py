@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,15 +18,19 @@ __all__ = [
     "ROLES",
     "HomeConfig",
     "Peer",
+    "check_engine_address",
+    "check_engine_peer",
     "decode_config",
     "encode_config",
     "host_port",
 ]
 
 ROLES = ("validator", "observer")
-ENGINES = ("embedded",)
+ENGINES = ("embedded", "cometbft")
 MEMBER_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}\Z")
 NETWORK_NAME = re.compile(r"[a-z][a-z0-9.-]{0,62}\Z")
+_ENGINE_ADDRESS = re.compile(r"(?:[0-9A-Za-z.-]{1,253}|\[[0-9a-fA-F:.]{2,45}\]):([0-9]{1,5})\Z")
+_ENGINE_PEER = re.compile(r"([0-9a-f]{40})@(.*)\Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +42,8 @@ class Peer:
     role: str
     peer_url: str
     """``https://host:port`` for messages between nodes, mutual TLS."""
+    engine: str | None = None
+    """``nodeid@host:port`` at which the ordering engines of others reach its own; None without such an engine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +56,14 @@ class HomeConfig:
     network: str
     engine: str
     sequencer: int
-    """Number of the member that orders transactions."""
+    """Number of the member that orders transactions; 0 where the engine has none."""
     api_url: str
     """``http://127.0.0.1:port`` of the query API, or https with a certificate."""
     peer_url: str
     peers: tuple[Peer, ...]
     """All members with a node, ascending by number, this one included."""
+    engine_address: str | None = None
+    """``host:port`` at which its ordering engine listens for those of others; None without such an engine."""
     vault: VaultConfig = field(default_factory=VaultConfig)
     """The keys of its sealed stores."""
 
@@ -78,6 +87,23 @@ def host_port(url: str) -> tuple[str, int]:
     if parts.scheme not in ("http", "https") or not host or not port:
         raise FormatError(f"expected a URL http(s)://host:port, got {url!r}")
     return host, port
+
+
+def check_engine_address(value: str) -> str:
+    """A ``host:port`` of an ordering engine, as it is. Raises FormatError otherwise."""
+    match = _ENGINE_ADDRESS.match(value)
+    if match is None or not 1 <= int(match[1]) <= 65_535:
+        raise FormatError(f"expected an engine address host:port, got {value!r:.300}")
+    return value
+
+
+def check_engine_peer(value: str) -> str:
+    """A ``nodeid@host:port``, the id 40 lower-case hex digits, as it is. Raises FormatError otherwise."""
+    match = _ENGINE_PEER.match(value)
+    if match is None:
+        raise FormatError(f"expected an engine nodeid@host:port, the id of 40 hex digits, got {value!r:.300}")
+    check_engine_address(match[2])
+    return value
 
 
 def _entry(table: Any, name: str, kind: type) -> Any:
@@ -118,6 +144,22 @@ def _url(table: Any, name: str, scheme: str) -> str:
     return value
 
 
+def _optional(table: Any, name: str, check: Callable[[str], str]) -> str | None:
+    """An entry that may be absent, and that ``check`` must accept."""
+    first, _, rest = name.partition(".")
+    inner = table.get(first, {}) if rest else table
+    if (rest or first) not in inner:
+        return None
+    try:
+        return check(_entry(table, name, str))
+    except FormatError as error:
+        raise FormatError(f"{name}: {error}") from error
+
+
+def _sequencer(document: dict[str, Any]) -> int:
+    return _number(document, "network.sequencer") if document["network"]["engine"] == "embedded" else 0
+
+
 def _is_https(document: dict[str, Any]) -> bool:
     """The API has a certificate (``TAXLEDGER_API_CERTIFICATE``): then its URL says so."""
     return str(_entry(document, "api.url", str)).startswith("https://")
@@ -131,6 +173,7 @@ def decode_config(document: dict[str, Any]) -> HomeConfig:
             name=_matching(each, "name", MEMBER_NAME),
             role=_one_of(each, "role", ROLES),
             peer_url=_url(each, "peer_url", "https"),
+            engine=_optional(each, "engine", check_engine_peer),
         )
         for each in _entry(document, "peers", list)
     )
@@ -140,17 +183,18 @@ def decode_config(document: dict[str, Any]) -> HomeConfig:
         role=_one_of(document, "member.role", ROLES),
         network=_matching(document, "network.name", NETWORK_NAME),
         engine=_one_of(document, "network.engine", ENGINES),
-        sequencer=_number(document, "network.sequencer"),
+        sequencer=_sequencer(document),
         api_url=_url(document, "api.url", "https" if _is_https(document) else "http"),
         peer_url=_url(document, "peer.url", "https"),
         peers=peers,
+        engine_address=_optional(document, "engine.address", check_engine_address),
         vault=decode_vault(document),
     )
     numbers = [each.number for each in peers]
     if numbers != sorted(set(numbers)):
         raise FormatError(f"expected peers ascending by number, each once, got {numbers}")
     for name, number in (("member.number", config.number), ("network.sequencer", config.sequencer)):
-        if number not in numbers:
+        if number and number not in numbers:
             raise FormatError(f"expected {name} {number} to be among the peers {numbers}")
     return config
 
@@ -158,7 +202,7 @@ def decode_config(document: dict[str, Any]) -> HomeConfig:
 def encode_config(config: HomeConfig) -> str:
     """``node.toml`` for these settings (all strings are names and URLs, which need no escapes)."""
     lines = [
-        "# A taxledger node. Made by `taxledger network create`.",
+        "# A taxledger node (docs/operating.md).",
         "[member]",
         f"number = {config.number}",
         f'name = "{config.name}"',
@@ -167,7 +211,7 @@ def encode_config(config: HomeConfig) -> str:
         "[network]",
         f'name = "{config.network}"',
         f'engine = "{config.engine}"',
-        f"sequencer = {config.sequencer}",
+        *([f"sequencer = {config.sequencer}"] if config.sequencer else []),
         "",
         "[api]",
         f'url = "{config.api_url}"',
@@ -175,6 +219,8 @@ def encode_config(config: HomeConfig) -> str:
         "[peer]",
         f'url = "{config.peer_url}"',
     ]
+    if config.engine_address is not None:
+        lines += ["", "[engine]", f'address = "{config.engine_address}"']
     for each in config.peers:
         lines += [
             "",
@@ -184,4 +230,6 @@ def encode_config(config: HomeConfig) -> str:
             f'role = "{each.role}"',
             f'peer_url = "{each.peer_url}"',
         ]
+        if each.engine is not None:
+            lines.append(f'engine = "{each.engine}"')
     return "\n".join(lines) + "\n" + encode_vault(config.vault)
