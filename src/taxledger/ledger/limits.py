@@ -105,6 +105,8 @@ loan_archive_containers_max = 25_000
 heartbeat_ms_default = 30_000
 peer_timeout_ms = 10_000
 peer_message_bytes_max = 16 * 1024 * 1024
+engine_message_bytes_max = 64 * 1024 * 1024
+"""Between an ordering engine of its own process and us."""
 page_cache_bytes_default = 64 * 1024 * 1024
 verified_signatures_default = 8_192
 """Of transactions: remembered so that each is verified once."""
