@@ -7,7 +7,9 @@ one synced, atomic batch):
 2. ``journal_vote``: header hash and batch are durable *before* the vote is sent. A second vote for the height
    can therefore only repeat the first.
 3. ``commit``: on q votes: leaves, nodes, results, votes, write set, the signing journal and our own
-   co-signature, durable in one batch *before* the co-signature is released.
+   co-signature, durable in one batch *before* the co-signature is released. ``commit_ordered`` is the same for an
+   engine that decides by itself: the batch also holds how far that engine is, and the co-signature is one for
+   the block before.
 4. ``certify``: on q co-signatures the write set is folded into the stored map; only then do readers see it.
 
 A crash between any two steps leaves what opening rebuilds: the stored map is that of the newest certified
@@ -20,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from taxledger.ledger import canonical, hashing, limits
-from taxledger.ledger.chainreader import CERTIFIED, DECIDED, ChainReader, StoredBlock, at, node_key
+from taxledger.ledger.chainreader import CERTIFIED, DECIDED, ENGINE, ChainReader, StoredBlock, at, node_key
 from taxledger.ledger.errors import FormatError, check
 from taxledger.ledger.execute import Executed, Governance, Tip, execute_block, genesis_tip
 from taxledger.ledger.genesis import Genesis, decode_genesis
@@ -219,11 +221,56 @@ class Chain(ChainReader):
             cosign: our own co-signature message for the block's checkpoint (validators only).
         """
         header, tip = executed.header, executed.tip
-        check(header.height == self.tip.height + 1, "blocks are committed in order")
         check(
             header.height - self.certified <= limits.uncertified_blocks_max,
             "too many uncertified blocks",
         )
+        batch = self._block_batch(executed, votes)
+        if cosign is not None:
+            batch.update(self._signing_batch(header.height, header.size, tip.frontier.root, cosign))
+        self.store.write(batch)
+        self._enter(executed)
+
+    def commit_ordered(
+        self, engine_height: int, executed: Executed | None, *, cosign: bytes | None = None
+    ) -> None:
+        """Make durable what an engine that decides by itself has decided. When this returns ``cosign`` may be
+        released.
+
+        Args:
+            engine_height: of the engine's block, the one after ``engine_height()``.
+            executed: the block of the ledger that it makes, from ``execute`` on the present tip; None where it
+                makes none.
+            cosign: our own co-signature message for the checkpoint of the *present* tip: the engine would not
+                have come this far had not over two thirds of its validators arrived at that tip's root.
+        """
+        check(engine_height == self.engine_height() + 1, "the engine's blocks are committed in order")
+        batch: dict[bytes, bytes | None] = {ENGINE: engine_height.to_bytes(8, "big")}
+        if executed is not None:
+            batch.update(self._block_batch(executed, ()))
+        if cosign is not None:
+            frontier = self.tip.frontier
+            batch.update(self._signing_batch(self.tip.height, frontier.size, frontier.root, cosign))
+        self.store.write(batch)
+        if executed is not None:
+            self._enter(executed)
+
+    def _enter(self, executed: Executed) -> None:
+        """What is durable is now the tip."""
+        self._layers.append(executed.layer)
+        self.view = self.view.over(executed.layer)
+        self.tip = executed.tip
+
+    def _signing_batch(self, height: int, size: int, root: bytes, cosign: bytes) -> dict[bytes, bytes | None]:
+        signed = self.signed()
+        check(signed is None or signed[0] < size, "a validator never co-signs a smaller tree than before")
+        return {_SIGNING: canonical.encode([size, root]), at(b"Y", height): cosign}
+
+    def _block_batch(
+        self, executed: Executed, votes: Sequence[tuple[int, bytes]]
+    ) -> dict[bytes, bytes | None]:
+        header = executed.header
+        check(header.height == self.tip.height + 1, "blocks are committed in order")
         header_index = header.first_index + header.transactions
         batch: dict[bytes, bytes | None] = {}
         for offset, (leaf, leaf_hash) in enumerate(zip(executed.leaves, executed.leaf_hashes, strict=True)):
@@ -240,16 +287,7 @@ class Chain(ChainReader):
         batch[DECIDED] = header.height.to_bytes(8, "big")
         for key, earlier_height in self._replaced(executed):
             batch[at(b"A" + key, header.height)] = earlier_height.to_bytes(8, "big")
-        if cosign is not None:
-            signed = self.signed()
-            size = header_index + 1
-            check(signed is None or signed[0] < size, "a validator never co-signs a smaller tree than before")
-            batch[_SIGNING] = canonical.encode([size, tip.frontier.root])
-            batch[at(b"Y", header.height)] = cosign
-        self.store.write(batch)
-        self._layers.append(executed.layer)
-        self.view = self.view.over(executed.layer)
-        self.tip = tip
+        return batch
 
     def _replaced(self, executed: Executed) -> Iterator[tuple[bytes, int]]:
         """(record key, height of the version before) for each record that this block changed."""

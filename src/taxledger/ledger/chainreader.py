@@ -6,8 +6,9 @@ Layout of the store (numbers big-endian; the map's own keys begin with ``m``, ``
     N level1 index8 → log node           C height8 → co-signatures [[member, time_s, signature] …]
     X id32 → index8 of a transaction     W height8 → write set of a decided, uncertified block
     R index8 → its result                A key37 height8 → height8 of the version it replaced
-    B height8 → index8 of its header     V height8 → vote journal, S → signing journal, Y height8 → own co-
-    signature H → decided height8                  F → certified height8
+    B height8 → index8 of its header     V height8 → vote journal, S → signing journal
+    H → decided height8                  Y height8 → own co-signature
+    F → certified height8                E → height8 of an engine that counts its own blocks
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ __all__ = ["ChainReader", "StoredBlock"]
 
 DECIDED = b"H"
 CERTIFIED = b"F"
+ENGINE = b"E"
 
 
 def at(letter: bytes, number: int) -> bytes:
@@ -66,6 +68,11 @@ class ChainReader:
 
     def certified_height(self) -> int:
         return self._number(CERTIFIED)
+
+    def engine_height(self) -> int:
+        """How far an engine is that counts blocks of its own, also those that make none of the ledger; else 0."""
+        found = self.reader.get(ENGINE)
+        return 0 if found is None else int.from_bytes(found, "big")
 
     def leaf(self, index: int) -> bytes:
         """The bytes of a leaf. Raises InvariantError when the log does not reach that far."""

@@ -5,7 +5,9 @@ nothing.
     check(raw)      may this transaction be proposed?                         CheckTx
     deliver(…)      execute a batch in memory, get the log root               FinalizeBlock
     vote(executed)  journal, then sign                                        (embedded engine only)
-    commit(…)       the block is decided: make it durable, release what was signed   Commit
+    commit(…)       the block is decided: make it durable, release what was signed   (embedded engine only)
+    cosign_tip(…)   sign the block before, which the others have arrived at too      FinalizeBlock
+    commit_ordered(…)  make durable what the engine decided, release what was signed Commit
 
 Every method runs on the node's one ledger thread. ``deliver`` may be called again for the same height with
 the same or another batch, as long as nothing was committed; only ``commit`` persists a block.
@@ -13,7 +15,7 @@ the same or another batch, as long as nothing was committed; only ``commit`` per
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from taxledger.ledger import canonical
@@ -218,6 +220,26 @@ class Application:
         self.chain.commit(executed, votes, cosign=message)
         self.validators = self._next_validators()
         return message
+
+    def cosign_tip(self, signers: Mapping[int, Member]) -> bytes | None:
+        """Our co-signature of the present tip, for an engine that has shown that the others arrived at it too.
+
+        It is not released before ``commit_ordered`` has made it durable.
+
+        Args:
+            signers: those that co-sign the tip, by number.
+        """
+        frontier, entry, key = self.chain.tip.frontier, signers.get(self.keys.member), self.keys.cosign
+        if self.chain.tip.height == 0 or not self._may_sign(frontier.size):
+            return None
+        if entry is None or key is None or entry.cosign_key != key.public_key:
+            return None
+        return self.make_cosign(Checkpoint(origin=self.origin, size=frontier.size, root=frontier.root))
+
+    def commit_ordered(self, engine_height: int, executed: Executed | None, cosign: bytes | None) -> None:
+        """``Chain.commit_ordered``: what the engine decided is durable, and ``cosign`` may leave."""
+        self.chain.commit_ordered(engine_height, executed, cosign=cosign)
+        self.validators = self._next_validators()
 
     def _may_sign(self, size: int) -> bool:
         signed = self.chain.signed()

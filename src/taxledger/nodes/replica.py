@@ -115,6 +115,20 @@ class Replica:
         self.certification.committed(executed, own)
         self.receive(cosigns)
 
+    def commit_ordered(
+        self, engine_height: int, executed: Executed | None, own: bytes | None, cosigns: Sequence[bytes]
+    ) -> None:
+        """Commit what the engine decided at its height, whether it makes a block of the ledger or not.
+
+        Args:
+            own: our co-signature of the tip before, if any: it may be released when this returns.
+            cosigns: co-signature messages that stood in the engine's block.
+        """
+        self.application.commit_ordered(engine_height, executed, own)
+        if executed is not None:
+            self.certification.committed(executed, None)
+        self.receive([*cosigns, own] if own is not None else cosigns)
+
     def receive(self, cosigns: Sequence[bytes]) -> list[str]:
         """Count co-signature messages and certify what has its quorum; returns what was wrong with any."""
         problems = []
