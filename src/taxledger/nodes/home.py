@@ -142,6 +142,11 @@ class Home:
         return self.path / "log"
 
     @property
+    def engine_folder(self) -> Path:
+        """The home of an ordering engine that is a process of its own."""
+        return self.path / "engine"
+
+    @property
     def keys_folder(self) -> Path:
         return self.path / "keys"
 

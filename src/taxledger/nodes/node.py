@@ -30,7 +30,6 @@ from taxledger.ledger.chain import Chain
 from taxledger.ledger.crypto import Signer
 from taxledger.ledger.errors import (
     InputError,
-    InvariantError,
     RefusedError,
     TaxledgerError,
     UnavailableError,
@@ -50,6 +49,7 @@ from taxledger.nodes.lifeline import bind_to_parent
 from taxledger.nodes.logs import configure_logs, get_logger
 from taxledger.nodes.memberkeys import KeyInForce
 from taxledger.nodes.metrics import IdentityMetrics, NodeMetrics
+from taxledger.nodes.ordering.cometbft.engine import CometBft
 from taxledger.nodes.ordering.embedded.follower import Follower
 from taxledger.nodes.ordering.embedded.sequencer import Sequencer
 from taxledger.nodes.peers import PeerClient, PeerServer
@@ -129,8 +129,17 @@ class Node:
             is_ready=self.is_ready,
         )
         self._started = asyncio.get_running_loop().time()
-        self.engine: Sequencer | Follower
-        if config.is_sequencer:
+        self.engine: Sequencer | Follower | CometBft
+        if config.engine == "cometbft":
+            self.engine = CometBft(
+                self.replica,
+                folder=home.engine_folder,
+                peers=self.peers,
+                on_dropped=self.answers.dropped,
+                on_release=self._release,
+                on_broken=self._broken,
+            )
+        elif config.is_sequencer:
             self.engine = Sequencer(self.replica, list(self.peers.values()), self.answers.dropped)
         else:
             self.engine = Follower(
@@ -150,7 +159,7 @@ class Node:
             idle_ms=settings.disclosure_idle_ms,
             sweep_s=settings.sweep_ms / 1000,
         )
-        if isinstance(self.engine, Sequencer):
+        if not isinstance(self.engine, Follower):
             self.engine.on_timing = self.metrics.observe_timing
         self._cache = cache
         self._stop = asyncio.Event()
@@ -177,18 +186,15 @@ class Node:
             "authority": self.trust.on_authority,
             "cosign": self._on_cosign,
             "log_signature": self.answers.notes.on_log_signature,
-            "votes": self.engine.on_votes,
             **self.sharing.handlers(),
+            **self.engine.handlers(),
         }
         if isinstance(self.engine, Sequencer):
             handlers["submit"] = partial(self.engine.on_submit, wait=self._submit_and_wait)
-        else:
-            handlers["step"] = self.engine.on_step
-            handlers["journal"] = self.engine.on_journal
         return PeerServer(self._files, self.trust.authorities, handlers, self._broken)
 
-    def _broken(self, error: InvariantError) -> None:
-        """A peer's message met a bug of ours: nothing we would still write can be trusted."""
+    def _broken(self, error: BaseException) -> None:
+        """A peer's or the engine's message met a bug of ours: nothing we would still write can be trusted."""
         self.log.critical("invariant broken", exc_info=error)
         os._exit(FATAL_EXIT_STATUS)
 
@@ -218,7 +224,11 @@ class Node:
             if message is None:
                 continue
             await self.replica.run(self.replica.receive, [message])
-            await asyncio.gather(*(self._tell(peer, message) for peer in self.peers.values()))
+            await self._release(message)
+
+    async def _release(self, message: bytes) -> None:
+        """Send a co-signature to everybody."""
+        await asyncio.gather(*(self._tell(peer, message) for peer in list(self.peers.values())))
 
     async def _tell(self, peer: PeerClient, message: bytes) -> None:
         with contextlib.suppress(UnavailableError, RefusedError):

@@ -91,7 +91,9 @@ class Blocks:
         self._application = replica.application
         self._executed: tuple[tuple[int, tuple[bytes, ...], bytes], Executed] | None = None
         self._finalized: Finalized | None = None
-        self._carried: dict[int, set[int]] = {}  # height → members whose co-signature stood in an engine block
+        self._carried: dict[
+            int, set[int]
+        ] = {}  # height → members whose co-signature stood in an engine block
         self._carried_from = max(1, self._application.chain.certified)
 
     # --- proposing ------------------------------------------------------------------------------
@@ -258,7 +260,9 @@ class Blocks:
             return self._executed[1]
         executed = self._application.deliver(key[0], batch)
         self._executed = (key, executed)
-        if executed.skipped:  # it changed nothing: the leaves alone, which may be proposed, give the same block
+        if (
+            executed.skipped
+        ):  # it changed nothing: the leaves alone, which may be proposed, give the same block
             self._executed = ((key[0], tuple(executed.leaves), key[2]), replace(executed, skipped=[]))
         return executed
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from taxledger.ledger.errors import InputError, RefusedError, TaxledgerError, UnavailableError, check
-from taxledger.ledger.hashing import log_leaf
+from taxledger.ledger.hashing import log_leaf, sha256
 from taxledger.nodes.application import decode_cosign
 from taxledger.nodes.background import Background
 from taxledger.nodes.certification import Fork
@@ -98,7 +98,9 @@ class CometBft:
         self._tip_since = (replica.application.chain.tip.height, self._decided_at)
         self._pending: dict[bytes, tuple[bytes, float]] = {}  # id → transaction submitted here, since when
         self._sent: set[bytes] = set()
-        self._admitted: dict[bytes, tuple[int, bool]] = {}  # hash → (member, co-signature) of what CheckTx took
+        self._admitted: dict[
+            bytes, tuple[int, bool]
+        ] = {}  # hash → (member, co-signature) of what CheckTx took
         self._shares: Counter[tuple[int, bool]] = Counter()
         self._log = get_logger("engine")
 
@@ -317,9 +319,7 @@ class CometBft:
                 await self.replica.news(_LOOK_S)
         for each in request.misbehavior:
             self._log.error("misbehaviour seen by the engine", member=self._name(each.validator.address))
-        done = await self.replica.run(
-            self.blocks.finalize, request.height, request.time_ns, request.txs
-        )
+        done = await self.replica.run(self.blocks.finalize, request.height, request.time_ns, request.txs)
         return abci.FinalizeBlockResponse(
             tx_results=tuple(abci.ExecTxResult(code=0 if counted else 1) for counted in done.counted),
             validator_updates=tuple(
@@ -353,7 +353,7 @@ class CometBft:
         self._sent.discard(transaction_id)
         self._release_share(transaction_id)
 
-    def consensus_lost(self) -> None:
+    async def consensus_lost(self) -> None:
         """The engine's connection ended: what it had not committed, it decides again."""
         self._connected = False
         self.blocks.forget()
@@ -363,8 +363,6 @@ class CometBft:
         self._log.warning("engine gone")
 
     def _name(self, address: bytes) -> str:
-        from taxledger.ledger.hashing import sha256
-
         for each in self.replica.application.validators.values():
             if each.vote_key is not None and sha256(each.vote_key)[:20] == address:
                 return each.name

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from taxledger.ledger import limits
@@ -209,6 +209,10 @@ class Follower:
             raise RefusedError("not_sequencer", f"member {member} does not order transactions here")
         chain = self.replica.application.chain
         return encode_journal(await self.replica.run(lambda: chain.voted(chain.tip.height + 1)))
+
+    def handlers(self) -> dict[str, Callable[[int, Any], Awaitable[Any]]]:
+        """Peer verbs of this engine."""
+        return {"step": self.on_step, "votes": self.on_votes, "journal": self.on_journal}
 
     async def submit(self, raw: bytes) -> None:
         """Pass a transaction on to the sequencer; returns when it is certified there.

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from taxledger.ledger import limits
@@ -357,6 +357,10 @@ class Sequencer:
             raise InputError("expected the transaction as bin")
         await wait(message[2])
         return [1, "submit"]
+
+    def handlers(self) -> dict[str, Callable[[int, Any], Awaitable[Any]]]:
+        """Peer verbs of this engine; the node adds ``submit``."""
+        return {"votes": self.on_votes}
 
     async def on_votes(self, _member: int, _message: Any) -> Any:
         """Peer verb ``votes``."""
