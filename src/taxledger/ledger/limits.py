@@ -89,6 +89,12 @@ checkpoint_bytes_max = 16_384
 policy_bytes_max = 65_536
 answer_age_ms_default = 10 * 60 * 1_000
 
+# --- fork evidence --------------------------------------------------------------------------
+fork_bytes_max = 65_536
+fork_containers_max = 128
+conviction_bytes_max = 8_192
+"""Of the evidence in a change: one signer, and two paths of 64 hashes at most."""
+
 # --- loans --------------------------------------------------------------------------------
 loan_offer_bytes_max = 4_096
 loan_contract_bytes_max = 16_384
