@@ -4,6 +4,10 @@ The engine counts blocks of its own. One that holds a transaction that counts be
 one with co-signatures only, or with nothing, becomes none and leaves the log root, which is the engine's app hash,
 as it is: else the engine, which makes another block whenever that hash changed, would never rest.
 
+Block time. The engine's is the median of the votes for the block *before*: after an idle hour it is an hour old, and
+no transaction would count. So a proposer says the time in a message that stands first, ``[1, "time", chain_id,
+time_ms]``; no honest validator accepts one more than 10 s ahead of its own clock.
+
 What is executed depends on the engine's block alone, never on what this node happens to know: co-signatures are
 counted afterwards, and no result tells of them.
 
@@ -16,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from taxledger.ledger import limits
+from taxledger.ledger import canonical, limits
 from taxledger.ledger.errors import FormatError, InputError, check
 from taxledger.ledger.execute import Executed
 from taxledger.ledger.hashing import log_leaf
@@ -28,6 +32,9 @@ from taxledger.nodes.replica import Replica
 
 __all__ = ["BLOCK_BYTES_MAX", "Blocks", "Finalized", "chain_name", "validator_changes"]
 
+TRANSACTION_FIRST_BYTE = b"\xd2"
+_FRAME_BYTES = 8
+"""Of a transaction's place in the engine's message, at most."""
 COSIGNS_MAX = 512
 """Co-signatures in one engine block: of sixteen blocks by 32 validators."""
 COSIGN_BYTES_MAX = 256
@@ -45,7 +52,7 @@ class Finalized:
     Attributes:
         engine_height: of the engine's block.
         executed: the ledger's block, None where it makes none.
-        counted: for each transaction of the engine's block, whether it has a leaf (or is a co-signature).
+        counted: for each transaction of the engine's block, whether it has a leaf (or is no transaction of ours).
         cosigns: co-signature messages in it.
         own: our co-signature of the tip before, if we sign one.
         app_hash: log root afterwards.
@@ -83,6 +90,26 @@ def is_cosign(raw: bytes) -> bool:
     return raw[:1] == b"\x98"
 
 
+def is_time(raw: bytes) -> bool:
+    """A proposer's time is a msgpack array of four."""
+    return raw[:1] == b"\x94"
+
+
+def encode_time(chain_id: bytes, time_ms: int) -> bytes:
+    """``[1, "time", chain_id, time_ms]``."""
+    return canonical.encode([1, "time", chain_id, time_ms])
+
+
+def decode_time(raw: bytes, chain_id: bytes) -> int:
+    """The milliseconds of a time message. Raises InputError: none of this chain."""
+    value = canonical.decode(raw, bytes_max=64)
+    if type(value) is not list or [type(each) for each in value] != [int, str, bytes, int]:
+        raise FormatError("expected a time message of 4 elements")
+    if value[:3] != [1, "time", chain_id] or not 0 <= value[3] <= limits.integer_max:
+        raise FormatError(f"expected a time message of chain {chain_id.hex()}")
+    return int(value[3])
+
+
 class Blocks:
     """See the module text."""
 
@@ -103,23 +130,27 @@ class Blocks:
         candidates, one of each member in turn, so that none can crowd out the others.
         """
         chosen: list[bytes] = []
-        left = min(bytes_max, BLOCK_BYTES_MAX)
+        left = min(bytes_max, BLOCK_BYTES_MAX) - 64
         for raw in self._to_carry():
+            left -= len(raw) + _FRAME_BYTES
+            if left < 0:
+                return chosen
             chosen.append(raw)
-            left -= len(raw) + 8  # with its place in the engine's message
         if self.is_full:
             return chosen
         batch: list[bytes] = []
         left = min(left, limits.block_bytes_max)
-        for raw in _in_turn(raw for raw in candidates if not is_cosign(raw)):
+        for raw in _in_turn(raw for raw in candidates if raw[:1] == TRANSACTION_FIRST_BYTE):
             if len(batch) == limits.block_transactions_max:
                 break
-            if len(raw) + 8 <= left:
+            if len(raw) + _FRAME_BYTES <= left:
                 batch.append(raw)
-                left -= len(raw) + 8
-        if batch:
-            batch = list(self._execute(time_ns, batch).leaves)
-        return chosen + batch
+                left -= len(raw) + _FRAME_BYTES
+        time_ms = max(self._application.now_ms(), self._least_ms(time_ns))
+        leaves = self._execute(time_ms, batch).leaves if batch else []
+        if not leaves:
+            return chosen
+        return [encode_time(self._application.chain.chain_id, time_ms), *chosen, *leaves]
 
     @property
     def is_full(self) -> bool:
@@ -151,8 +182,11 @@ class Blocks:
         """
         application = self._application
         cosigns = [raw for raw in transactions if is_cosign(raw)]
-        batch = [raw for raw in transactions if not is_cosign(raw)]
-        if self._time_ms(time_ns) > application.now_ms() + limits.proposal_ahead_ms_max:
+        try:
+            time_ms, batch = self._read(time_ns, transactions)
+        except InputError as error:
+            return str(error)
+        if time_ms > application.now_ms() + limits.proposal_ahead_ms_max:
             return "its time is more than 10 s ahead of this node's clock"
         if len(cosigns) > COSIGNS_MAX:
             return f"expected at most {COSIGNS_MAX} co-signatures, got {len(cosigns)}"
@@ -166,7 +200,7 @@ class Blocks:
         if application.chain.tip.height - application.chain.certified >= REFUSE_AT_UNCERTIFIED:
             return "too many blocks wait for their co-signatures"
         try:
-            skipped = self._execute(time_ns, batch).skipped
+            skipped = self._execute(time_ms, batch).skipped
         except FormatError as error:
             return str(error)
         if skipped:
@@ -186,11 +220,14 @@ class Blocks:
         # More than two thirds precommitted a block whose header has the app hash after the one before: our tip's
         # root, or the engine would have stopped. So the tip may be co-signed, once that is durable.
         own = application.cosign_tip(self._replica.certification.validators_at(chain.tip.height))
-        batch = [raw for raw in transactions if not is_cosign(raw)]
+        try:
+            time_ms, batch = self._read(time_ns, transactions)
+        except InputError:  # refused by every honest validator; yet if it came, it comes alike everywhere
+            time_ms, batch = self._least_ms(time_ns), [raw for raw in transactions if not is_cosign(raw)]
         executed: Executed | None = None
         if batch or chain.tip.height == 0 or chain.change_pending():
             try:
-                executed = self._execute(time_ns, batch)
+                executed = self._execute(time_ms, batch)
             except FormatError as error:
                 check(False, f"the engine decided a block outside the limits: {error}")
         if executed is not None and not executed.leaves and chain.tip.height and not chain.change_pending():
@@ -247,30 +284,38 @@ class Blocks:
 
     # --- executing ------------------------------------------------------------------------------
 
-    def _time_ms(self, time_ns: int) -> int:
-        """Block time: the engine's, which may repeat a millisecond; ours rises strictly."""
+    def _least_ms(self, time_ns: int) -> int:
+        """The engine's time, which may repeat a millisecond; ours rises strictly."""
         return max(time_ns // 1_000_000, self._application.chain.tip.time_ms + 1)
 
-    def _execute(self, time_ns: int, batch: Sequence[bytes]) -> Executed:
+    def _read(self, time_ns: int, transactions: Sequence[bytes]) -> tuple[int, list[bytes]]:
+        """(block time, batch) of an engine block. Raises InputError where its time message is none."""
+        least_ms = self._least_ms(time_ns)
+        if transactions and is_time(transactions[0]):
+            said_ms = decode_time(transactions[0], self._application.chain.chain_id)
+            least_ms, transactions = max(least_ms, said_ms), transactions[1:]
+        return least_ms, [raw for raw in transactions if not is_cosign(raw)]
+
+    def _execute(self, time_ms: int, batch: Sequence[bytes]) -> Executed:
         """``deliver``, once for the same batch: a proposal is prepared, processed and finalized. Pure, so that it
         does not matter which of them asks first.
         """
-        key = (self._time_ms(time_ns), tuple(batch), self._application.chain.tip.header_hash)
+        key = (time_ms, tuple(batch), self._application.chain.tip.header_hash)
         if self._executed is not None and self._executed[0] == key:
             return self._executed[1]
-        executed = self._application.deliver(key[0], batch)
+        executed = self._application.deliver(time_ms, batch)
         self._executed = (key, executed)
         if (
             executed.skipped
         ):  # it changed nothing: the leaves alone, which may be proposed, give the same block
-            self._executed = ((key[0], tuple(executed.leaves), key[2]), replace(executed, skipped=[]))
+            self._executed = ((time_ms, tuple(executed.leaves), key[2]), replace(executed, skipped=[]))
         return executed
 
 
 def _counted(transactions: Sequence[bytes], leaves: set[bytes]) -> Iterator[bool]:
     """One for each: the first of equal ones counts."""
     for raw in transactions:
-        if is_cosign(raw):
+        if is_cosign(raw) or is_time(raw):
             yield True
             continue
         leaf = log_leaf(raw)
