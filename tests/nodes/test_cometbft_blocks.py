@@ -1,0 +1,291 @@
+"""From the engine's blocks to the ledger's, with a perfect engine: four ledgers, every call one after another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import chainkit
+import pytest
+
+from taxledger.ledger.chain import Chain
+from taxledger.ledger.errors import InputError
+from taxledger.ledger.genesis import encode_genesis
+from taxledger.ledger.governance import member_set
+from taxledger.ledger.operations import encode_approve, encode_propose
+from taxledger.ledger.store import MemoryStore
+from taxledger.ledger.transaction import sign_transaction
+from taxledger.nodes.application import Application, Keys
+from taxledger.nodes.ordering.cometbft.blocks import (
+    COSIGNS_MAX,
+    Blocks,
+    Finalized,
+    decode_time,
+    encode_time,
+    is_cosign,
+    is_time,
+)
+from taxledger.nodes.replica import Replica
+
+ROOM = 5_000_000
+
+
+class Ledger:
+    """One member's ledger; ``restart`` keeps the store."""
+
+    def __init__(self, net: Net, number: int) -> None:
+        self.net, self.number, self.store = net, number, MemoryStore()
+        self.start()
+
+    def start(self) -> None:
+        keys = {use: chainkit.signer(self.number, use) for use in ("vote", "log", "cosign")}
+        application = Application(
+            Chain(self.store, self.net.genesis), Keys(member=self.number, **keys), lambda: self.net.now_ms
+        )
+        self.replica = Replica(application)
+        self.blocks = Blocks(self.replica)
+
+    @property
+    def chain(self) -> Chain:
+        return self.replica.application.chain
+
+
+class Net:
+    """Four ledgers and the engine's height; the proposer goes round."""
+
+    def __init__(self) -> None:
+        self.genesis = encode_genesis(chainkit.make_genesis(engine="cometbft"))
+        self.now_ms = chainkit.TIME_MS + 1_000
+        self.engine_ns = chainkit.TIME_MS * 1_000_000
+        self.height = 0
+        self.ledgers = [Ledger(self, number) for number in range(1, 5)]
+
+    def transaction(self, payload: bytes, member: int = chainkit.ISSUER) -> bytes:
+        iat_s = self.now_ms // 1_000
+        chain_id = chainkit.hashing.sha256(self.genesis)[:16]
+        signer = chainkit.signer(member)
+        return sign_transaction(
+            signer, member=member, chain_id=chain_id, iat_s=iat_s, exp_s=iat_s + 3_000, payload=payload
+        )
+
+    def through(self, day: int) -> bytes:
+        return self.transaction(chainkit.attest(through=f"2026-01-{day:02d}"))
+
+    def propose(self, *candidates: bytes) -> list[bytes]:
+        proposer = self.ledgers[self.height % 4]
+        proposal = proposer.blocks.prepare(self.engine_ns, candidates, ROOM)
+        assert [each.blocks.refusal(self.engine_ns, proposal) for each in self.ledgers] == [None] * 4
+        return proposal
+
+    def decide(self, *candidates: bytes, deliver: bool = True) -> list[Finalized]:
+        """One engine block; afterwards the co-signatures that it released are delivered to all."""
+        proposal = self.propose(*candidates)
+        self.height += 1
+        done = []
+        for each in self.ledgers:
+            each.blocks.finalize(self.height, self.engine_ns, proposal)
+            done.append(each.blocks.commit())
+        assert len({each.app_hash for each in done}) == 1
+        assert len({each.counted for each in done}) == 1
+        self.engine_ns = self.now_ms * 1_000_000  # the votes for this block are of now
+        self.now_ms += 50
+        if deliver:
+            for each in self.ledgers:
+                assert each.replica.receive([one.own for one in done if one.own is not None]) == []
+        return done
+
+
+def run(test: Callable[[Net], None]) -> Callable[[], None]:
+    def wrapper() -> None:
+        async def body() -> None:
+            test(Net())
+
+        asyncio.run(body())
+
+    wrapper.__name__, wrapper.__doc__ = test.__name__, test.__doc__
+    return wrapper
+
+
+@run
+def test_a_network_certifies_its_first_block_and_then_rests(net: Net) -> None:
+    first = net.decide()
+    assert first[0].executed is not None
+    assert all(each.own is None for each in first)
+    second = net.decide()
+    assert second[0].executed is None
+    assert second[0].app_hash == first[0].app_hash
+    assert [ledger.chain.certified for ledger in net.ledgers] == [1] * 4
+    third = net.decide()  # it brings the co-signatures for whoever replays, and changes nothing
+    assert third[0].app_hash == first[0].app_hash
+    assert third[0].own is None
+    assert [ledger.chain.tip.height for ledger in net.ledgers] == [1] * 4
+
+
+@run
+def test_a_transaction_certifies_in_two_engine_blocks(net: Net) -> None:
+    net.decide(), net.decide()
+    raw = net.through(1)
+    done = net.decide(raw)
+    assert done[0].executed is not None
+    assert done[0].executed.leaves == [raw]
+    assert [ledger.chain.certified for ledger in net.ledgers] == [1] * 4
+    net.decide()
+    assert [ledger.chain.certified for ledger in net.ledgers] == [2] * 4
+
+
+@run
+def test_no_co_signature_exists_before_the_next_engine_height(net: Net) -> None:
+    net.decide(), net.decide(), net.decide(net.through(1), deliver=False)
+    for ledger in net.ledgers:
+        signed = ledger.chain.signed()
+        assert signed is not None
+        assert signed[0] < ledger.chain.tip.frontier.size
+        assert ledger.chain.own_cosign(2) is None
+        ledger.blocks.finalize(net.height + 1, net.engine_ns, [])
+        assert ledger.chain.own_cosign(2) is None  # made, and not durable: it may not leave
+        own = ledger.blocks.commit().own
+        assert own is not None
+        assert ledger.chain.own_cosign(2) == own
+
+
+@run
+def test_after_an_idle_hour_a_transaction_of_now_counts(net: Net) -> None:
+    net.decide(), net.decide()
+    net.now_ms += 3_600_000  # the engine's time stays that of its last votes
+    raw = net.through(1)
+    proposal = net.propose(raw)
+    assert is_time(proposal[0])
+    assert proposal[-1] == raw
+    done = net.decide(raw)
+    assert done[0].executed is not None
+    assert done[0].executed.header.time_ms == net.now_ms - 50
+
+
+@run
+def test_who_replays_the_engine_blocks_alone_has_certified_all_but_the_newest(net: Net) -> None:
+    blocks = []
+    for day in range(12):
+        proposal = net.propose(*([net.through(day)] if day else []))
+        blocks.append((net.engine_ns, proposal))
+        net.decide(*([net.through(day)] if day else []))
+    late = Ledger(net, 4)
+    for height, (time_ns, proposal) in enumerate(blocks, start=1):
+        late.blocks.finalize(height, time_ns, proposal)
+        late.blocks.commit()
+    assert late.chain.tip.header_hash == net.ledgers[0].chain.tip.header_hash
+    assert late.chain.certified >= late.chain.tip.height - 2
+
+
+@run
+def test_other_rounds_and_repeats_leave_nothing_behind(net: Net) -> None:
+    net.decide(), net.decide()
+    kept = [dict(ledger.store._content) for ledger in net.ledgers]
+    one, two, three = net.through(1), net.through(2), net.through(3)
+    for candidates in ([one], [two, one], [three]):
+        proposal = net.propose(*candidates)
+        for ledger in net.ledgers:
+            ledger.blocks.finalize(net.height + 1, net.engine_ns, proposal)
+            ledger.blocks.finalize(net.height + 1, net.engine_ns, proposal)
+    assert [dict(ledger.store._content) for ledger in net.ledgers] == kept
+    assert net.decide(two)[0].executed is not None
+    assert len({ledger.chain.tip.header_hash for ledger in net.ledgers}) == 1
+
+
+@run
+def test_a_restart_between_any_two_calls_gives_the_same(net: Net) -> None:
+    for day in range(8):
+        raws = [net.through(day)] if day else []
+        proposal = net.propose(*raws)
+        crashed = net.ledgers[day % 4]
+        if day % 2:
+            crashed.blocks.finalize(net.height + 1, net.engine_ns, proposal)
+        crashed.start()
+        net.decide(*raws)
+    assert len({ledger.chain.tip.header_hash for ledger in net.ledgers}) == 1
+    assert [ledger.chain.engine_height() for ledger in net.ledgers] == [8] * 4
+
+
+@run
+def test_what_no_honest_proposer_sends_is_refused(net: Net) -> None:
+    net.decide(), net.decide()
+    raw, blocks = net.through(1), net.ledgers[0].blocks
+    chain_id = chainkit.hashing.sha256(net.genesis)[:16]
+    ahead = encode_time(chain_id, net.now_ms + 10_001)
+    now = encode_time(chain_id, net.now_ms)
+    cosign = net.ledgers[0].replica.certification.own()[-1]
+    cases = {
+        "10 s ahead": [ahead, raw],
+        "can't count: already_logged": [now, raw, raw],
+        "can't count: malformed": [now, b"junk"],
+        "time message of chain": [encode_time(bytes(16), net.now_ms), raw],
+        "expected at most 512 co-signatures": [now, *[cosign] * (COSIGNS_MAX + 1)],
+        "cut short": [b"\x98junk"],
+        "can't count": [raw, now],  # the time stands first or is none
+        "transactions in a block": [now, *(bytes([0xD2, index % 251]) * 9 for index in range(600))],
+    }
+    for expected, proposal in cases.items():
+        refusal = blocks.refusal(net.engine_ns, proposal)
+        assert refusal is not None
+        assert expected in refusal
+    assert blocks.refusal((net.now_ms + 10_001) * 1_000_000, []) is not None
+    assert blocks.refusal(net.engine_ns, [now, raw]) is None
+
+
+@run
+def test_a_proposer_takes_one_of_each_member_in_turn_and_leaves_out_what_can_not_count(net: Net) -> None:
+    net.decide(), net.decide()
+    flood = [net.transaction(chainkit.attest(through=f"2026-02-{day:02d}")) for day in range(1, 20)]
+    other = net.transaction(chainkit.attest(through="2026-03-01"), member=chainkit.CLIENT)
+    proposal = net.ledgers[0].blocks.prepare(net.engine_ns, [*flood, b"junk", other], ROOM)
+    batch = [raw for raw in proposal if not is_time(raw) and not is_cosign(raw)]
+    assert batch[:2] == [flood[0], other]
+    assert set(batch) == {*flood, other}
+    small = net.ledgers[0].blocks.prepare(net.engine_ns, flood, 1_000)
+    assert sum(len(raw) + 8 for raw in small) <= 1_000
+
+
+@run
+def test_a_change_of_validators_reaches_the_engine_when_it_is_in_force(net: Net) -> None:
+    net.decide(), net.decide()
+    chain_id = chainkit.hashing.sha256(net.genesis)[:16]
+    signers = [chainkit.signer(9, use) for use in ("transaction", "vote", "log", "cosign")]
+    change = member_set(chainkit.validator(9), chain_id, signers)
+    propose = net.transaction(encode_propose(change), member=1)
+    done = net.decide(propose)
+    assert done[0].changes == ()
+    proposal = chainkit.hashing.log_leaf(propose)[:16]
+    net.decide(*(net.transaction(encode_approve(proposal), member=each) for each in (2, 3)))
+    seen = []
+    while not seen:  # empty blocks are cut until the change is in force
+        done = net.decide()
+        assert done[0].executed is not None
+        seen = list(done[0].changes)
+    assert seen == [(chainkit.signer(9, "vote").public_key, True)]
+    assert done[0].executed is not None
+    assert len(done[0].executed.validators) == 5
+
+
+@run
+def test_past_the_limit_of_uncertified_blocks_nothing_new_is_proposed(net: Net) -> None:
+    net.decide(), net.decide()
+    day = 1
+    while not net.ledgers[0].blocks.is_full:
+        net.decide(net.through(day), deliver=False)
+        for ledger in net.ledgers:  # what a proposer carries would certify: here it is withheld
+            ledger.blocks._carried_from = ledger.chain.tip.height + 1
+        day += 1
+    tip = net.ledgers[0].chain.tip.height
+    assert tip - net.ledgers[0].chain.certified == 16
+    assert net.decide(net.through(day), deliver=False)[0].executed is None
+    waiting = [raw for ledger in net.ledgers for raw in ledger.replica.certification.own()]
+    for ledger in net.ledgers:
+        ledger.replica.receive(waiting)
+        assert ledger.chain.certified == tip
+    assert net.decide(net.through(day))[0].executed is not None
+
+
+@pytest.mark.parametrize("bad", [b"", b"\x94", b"\x94\x01\xa4time\xc4\x10" + bytes(16) + b"\xff", bytes(80)])
+def test_a_time_message_has_one_form(bad: bytes) -> None:
+    with pytest.raises(InputError):
+        decode_time(bad, bytes(16))
+    assert decode_time(encode_time(bytes(16), 7), bytes(16)) == 7
