@@ -70,6 +70,7 @@ EVENT_TYPES = {
     "taxledger.pledge.contested": "a lender was refused: under another record the same document is pledged",
     "taxledger.tag_key.published": "an issuer's tag key for a year is on the ledger",
     "taxledger.member.proposed": "a validator proposed to add or change a member",
+    "taxledger.member.convicted": "a validator showed that a member signed two contradicting statements",
     "taxledger.parameter.proposed": "a validator proposed another value of a parameter",
     "taxledger.schema.proposed": "a validator proposed a schema",
     "taxledger.proposal.approved": "a validator approved a proposal",
@@ -77,6 +78,7 @@ EVENT_TYPES = {
 }
 _PROPOSED = {
     "member.set": "taxledger.member.proposed",
+    "member.convict": "taxledger.member.convicted",
     "parameter.set": "taxledger.parameter.proposed",
     "schema.register": "taxledger.schema.proposed",
 }

@@ -26,7 +26,15 @@ from taxledger.ledger.consentstate import (
     encode_use_value,
     use_of,
 )
-from taxledger.ledger.governance import Proposal, ProposalState, encode_proposal, proposal_of
+from taxledger.ledger.conviction import is_conviction
+from taxledger.ledger.governance import (
+    Proposal,
+    ProposalState,
+    encode_proposal,
+    pending_proposal,
+    proposal_of,
+    superseded_writes,
+)
 from taxledger.ledger.operations import (
     ENTRY_BYTES,
     Amend,
@@ -129,7 +137,9 @@ def _tag_key_writes(call: Call) -> Writes:
 
 
 def _propose_writes(call: Call) -> Writes:
-    return _approved(
+    convicts = is_conviction(call.operation.change)
+    before = superseded_writes(pending_proposal(call.state), call.height) if convicts else {}
+    return before | _approved(
         call,
         Proposal(
             id=call.transaction_id[:16],
@@ -151,7 +161,7 @@ def _approved(call: Call, proposal: Proposal) -> Writes:
     """The proposal with the signer's approval, accepted if that makes a quorum of the present validators."""
     approvals = tuple(sorted((*proposal.approvals, call.signer.number)))
     counted = sum(number in call.validators for number in approvals)
-    accepted = counted >= quorum(len(call.validators))
+    accepted = counted >= quorum(len(call.validators)) or is_conviction(proposal.change)
     written = Proposal(
         id=proposal.id,
         change=proposal.change,

@@ -15,7 +15,13 @@ from dataclasses import dataclass
 from taxledger.ledger import genesis, hashing, limits
 from taxledger.ledger.calls import RuleState
 from taxledger.ledger.errors import FormatError, InputError, RefusedError, VerificationError
-from taxledger.ledger.governance import Proposal, change_writes, pending_proposal, turn_writes
+from taxledger.ledger.governance import (
+    Proposal,
+    change_writes,
+    changes_members,
+    pending_proposal,
+    turn_writes,
+)
 from taxledger.ledger.header import Header, encode_header
 from taxledger.ledger.members import (
     Member,
@@ -169,9 +175,9 @@ def _governance(tip: Tip, state: StateReader) -> Governance:
 def _validators_at(height: int, governance: Governance, state: RuleState) -> tuple[Member, ...]:
     """Who co-signs block ``height``, the next after ``state``."""
     pending = governance.pending
-    if pending is None or not pending.is_due(height) or pending.change[0] != "member.set":
+    if pending is None or not pending.is_due(height) or not changes_members(pending.change):
         return governance.validators
-    return tuple(validators_of(Overlay(state, change_writes(pending.change, height))))
+    return tuple(validators_of(Overlay(state, change_writes(pending.change, height, state))))
 
 
 def next_validators(tip: Tip, view: RuleState) -> tuple[Member, ...]:
@@ -277,7 +283,7 @@ def execute_block(
     height = tip.height + 1
     before = _governance(tip, view)
     validators = _validators_at(height, before, view)
-    state = Overlay(view, turn_writes(before.pending, height))
+    state = Overlay(view, turn_writes(before.pending, height, view))
     block = _Block(tip=tip, height=height, validators=tuple(each.number for each in validators), state=state)
     for raw in transactions:
         block.deliver(raw, time_ms, is_logged, verify)

@@ -6,6 +6,7 @@ Invariants:
   carried out when it was proposed still can be when its turn comes.
 * A change takes effect before the first transaction of the second block after the one that accepted it, and
   the header before that block already names the validators it will have.
+* A conviction is accepted by its evidence, and no open proposal can stand in its way.
 * A signing key comes on the ledger only with its own signature, and never twice.
 """
 
@@ -16,6 +17,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from taxledger.ledger import canonical, crypto, limits, statekeys
+from taxledger.ledger.conviction import (
+    CONVICT,
+    check_conviction,
+    check_not_convicted,
+    conviction_writes,
+    is_conviction,
+)
 from taxledger.ledger.errors import FormatError, InputError, VerificationError
 from taxledger.ledger.genesis import check_parameter
 from taxledger.ledger.hashing import domain_hash, sha256
@@ -36,15 +44,18 @@ __all__ = [
     "Proposal",
     "ProposalState",
     "change_writes",
+    "changes_members",
     "check_change",
     "decode_proposal",
     "encode_proposal",
     "key_proof_message",
+    "may_follow",
     "member_set",
     "parameter_set",
     "pending_proposal",
     "proposal_of",
     "schema_register",
+    "superseded_writes",
     "turn_writes",
 ]
 
@@ -135,6 +146,11 @@ def pending_proposal(state: StateReader) -> Proposal | None:
     return None
 
 
+def changes_members(change: Change) -> bool:
+    """Whether a change, once in force, may change who validates."""
+    return change[0] in ("member.set", CONVICT)
+
+
 # --- changes --------------------------------------------------------------------------------
 
 
@@ -177,12 +193,16 @@ def check_change(change: Change, *, state: StateReader, chain_id: bytes) -> None
             _check_member_set(parse_entry(number, entry), proofs, state, chain_id)
         case ["parameter.set", name, value]:
             check_parameter(name, value)
+        case [str(what), number, evidence] if what == CONVICT:
+            check_conviction(number, evidence, state, chain_id)
         case ["schema.register", bytes(document)]:
             schema = decode_schema(document)
             if state.get(statekeys.schema_key(schema.kind, schema.number)) is not None:
                 raise FormatError(f"schema {schema.number} of kind {schema.kind} is registered already")
         case _:
-            raise FormatError("expected a change member.set, parameter.set or schema.register")
+            raise FormatError(
+                "expected a change member.set, member.convict, parameter.set or schema.register"
+            )
 
 
 def _check_member_set(member: Member, proofs: list[Any], state: StateReader, chain_id: bytes) -> None:
@@ -191,6 +211,7 @@ def _check_member_set(member: Member, proofs: list[Any], state: StateReader, cha
     members = members_of(state)
     others = [each for each in members if each.number != member.number]
     _check_unlike_others(member, others)
+    check_not_convicted(member, state)
     _check_key_proofs(member, proofs, member_of(state, member.number), chain_id)
     if len(others) + 1 > limits.members_max:
         raise FormatError(f"expected at most {limits.members_max} members")
@@ -234,12 +255,14 @@ def is_change_valid(change: Change, *, state: StateReader, chain_id: bytes) -> b
     return True
 
 
-def change_writes(change: Change, height: int) -> dict[bytes, bytes]:
-    """What a checked change writes when it takes effect in block ``height``."""
+def change_writes(change: Change, height: int, state: StateReader) -> dict[bytes, bytes]:
+    """What a checked change writes when it takes effect in block ``height``, the next after ``state``."""
     match list(change):
         case ["member.set", number, entry, _]:
             member = replace(parse_entry(number, entry), height=height)
             return {statekeys.member_key(number): encode_member(member)}
+        case [str(what), number, evidence] if what == CONVICT:
+            return conviction_writes(number, evidence, height, state)
         case ["parameter.set", name, value]:
             return {statekeys.parameter_key(name): canonical.encode([value, height])}
         case ["schema.register", document]:
@@ -250,14 +273,27 @@ def change_writes(change: Change, height: int) -> dict[bytes, bytes]:
             raise FormatError("expected a change that was checked")
 
 
-def turn_writes(pending: Proposal | None, height: int) -> dict[bytes, bytes]:
+def may_follow(change: Change, pending: Proposal | None) -> bool:
+    """Rule 18: nothing is pending; for a conviction, nothing that is accepted."""
+    return pending is None or (is_conviction(change) and pending.state == ProposalState.OPEN)
+
+
+def superseded_writes(pending: Proposal | None, height: int) -> dict[bytes, bytes]:
+    """An open proposal lapses where a conviction comes: or the convicted could keep one open for ever."""
+    if pending is None:
+        return {}
+    lapsed = replace(pending, state=ProposalState.LAPSED, height=height)
+    return {statekeys.proposal_key(pending.id): encode_proposal(lapsed)}
+
+
+def turn_writes(pending: Proposal | None, height: int, state: StateReader) -> dict[bytes, bytes]:
     """What happens first in block ``height``: a change takes effect, or a proposal lapses."""
     if pending is None:
         return {}
     key = statekeys.proposal_key(pending.id)
     if pending.is_due(height):
         in_force = replace(pending, state=ProposalState.IN_FORCE, height=height)
-        return {key: encode_proposal(in_force), **change_writes(pending.change, height)}
+        return {key: encode_proposal(in_force), **change_writes(pending.change, height, state)}
     if pending.state == ProposalState.OPEN and height >= pending.height + LAPSE_AFTER_BLOCKS:
         return {key: encode_proposal(replace(pending, state=ProposalState.LAPSED, height=height))}
     return {}

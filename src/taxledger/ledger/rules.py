@@ -26,7 +26,13 @@ from taxledger.ledger.consentoperations import (
 )
 from taxledger.ledger.effects import Writes, effects_of
 from taxledger.ledger.errors import FormatError, InputError, VerificationError
-from taxledger.ledger.governance import ProposalState, is_change_valid, pending_proposal, proposal_of
+from taxledger.ledger.governance import (
+    ProposalState,
+    is_change_valid,
+    may_follow,
+    pending_proposal,
+    proposal_of,
+)
 from taxledger.ledger.members import Member
 from taxledger.ledger.operations import (
     Amend,
@@ -111,7 +117,7 @@ def _change_valid(call: Call) -> Refusal | None:
 
 
 def _none_pending(call: Call) -> Refusal | None:
-    return None if pending_proposal(call.state) is None else _REFUSED
+    return None if may_follow(call.operation.change, pending_proposal(call.state)) else _REFUSED
 
 
 # --- rules 19 to 51: consents, erasure, pledges -----------------------------------------------------------

@@ -7,6 +7,7 @@
     09 issuer2 kind1                      attested through  0a issuer2 year2         a tag key
     0b proposal16                         a proposal      0c member2 digest16        data erased
     0d pledge16                           where a pledge was placed
+    0e key16                              a key that was convicted
 
 All keys of a namespace have one length, so no key is a prefix of another.
 """
@@ -14,12 +15,13 @@ All keys of a namespace have one length, so no key is a prefix of another.
 from __future__ import annotations
 
 from taxledger.ledger.errors import FormatError
-from taxledger.ledger.hashing import sha256
+from taxledger.ledger.hashing import key_id, sha256
 
 __all__ = [
     "RECORD_KEY_BYTES",
     "attested_through_key",
     "consent_key",
+    "conviction_key",
     "data_erased_key",
     "holder_key",
     "member_key",
@@ -114,3 +116,8 @@ def proposal_key(proposal: bytes) -> bytes:
 def data_erased_key(member: int, digest: bytes) -> bytes:
     """Of the erasure that a member says it has done; ``digest`` is 32 bytes, its first half names it."""
     return b"\x0c" + member.to_bytes(2, "big") + digest[:16]
+
+
+def conviction_key(public_key: bytes) -> bytes:
+    """Of a signing key that fork evidence has convicted."""
+    return b"\x0e" + key_id(public_key)

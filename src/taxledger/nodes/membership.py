@@ -155,6 +155,9 @@ def what_changes(change: Sequence[Any], members: Sequence[Member]) -> str:
                 if name not in ("number", "height") and getattr(before, name) != getattr(member, name)
             ]
             return f"{before.name}: {'; '.join(parts) or 'nothing changes'}"
+        case ["member.convict", number, _]:
+            before = next((each for each in members if each.number == number), None)
+            return f"suspend {before.name if before else f'member {number}'}: convicted by fork evidence"
         case ["parameter.set", name, value]:
             return f"parameter {name} = {value}"
         case ["schema.register", _]:
