@@ -24,6 +24,7 @@ from taxledger.ledger.genesis import Genesis, encode_genesis, origin_of
 from taxledger.ledger.members import Member, MemberRole, MemberStatus
 from taxledger.ledger.policy import encode_policy
 from taxledger.ledger.schemas import KINDS, encode_schema
+from taxledger.nodes.birthtokens import make_token
 from taxledger.nodes.home import write_secret
 from taxledger.nodes.homeconfig import (
     ENGINES,
@@ -34,6 +35,7 @@ from taxledger.nodes.homeconfig import (
     encode_config,
 )
 from taxledger.nodes.hpke import public_key_of
+from taxledger.nodes.ordering.cometbft.settings import node_id
 from taxledger.nodes.pki import Credentials, make_credentials
 
 __all__ = ["GrantAccess", "create_network", "free_ports"]
@@ -60,6 +62,16 @@ class _Plan:
     credentials: Credentials
     api_url: str
     peer_url: str
+    engine_key: bytes | None
+    """Who its ordering engine is to those of others; None without such an engine."""
+    engine_address: str | None
+
+    def peer(self) -> Peer:
+        """As all members' homes name it."""
+        engine = None
+        if self.engine_key is not None:
+            engine = f"{node_id(Signer(self.engine_key).public_key)}@{self.engine_address}"
+        return Peer(number=self.number, name=self.name, role=self.role, peer_url=self.peer_url, engine=engine)
 
 
 def free_ports(count: int) -> list[int]:
@@ -126,10 +138,12 @@ def _plan(
     members: Sequence[str],
     observers: Sequence[str],
     kinds: Mapping[str, tuple[int, ...]],
+    engine: str,
     now: datetime.datetime,
 ) -> list[_Plan]:
     names = [*members, *observers]
-    ports = iter(free_ports(2 * len(names)))
+    separate = engine != "embedded"
+    ports = iter(free_ports((3 if separate else 2) * len(names)))
     plans = []
     for number, name in enumerate(names, start=1):
         validates = number <= len(members)
@@ -145,6 +159,8 @@ def _plan(
                 credentials=make_credentials(network, name, now=now),
                 api_url=f"http://127.0.0.1:{next(ports)}",
                 peer_url=f"https://127.0.0.1:{next(ports)}",
+                engine_key=secrets.token_bytes(32) if separate else None,
+                engine_address=f"127.0.0.1:{next(ports)}" if separate else None,
             )
         )
     return plans
@@ -201,15 +217,19 @@ def _write_home(
         role=plan.role,
         network=genesis.network,
         engine=genesis.engine,
-        sequencer=plans[0].number,
+        sequencer=plans[0].number if plan.engine_key is None else 0,
         api_url=plan.api_url,
         peer_url=plan.peer_url,
-        peers=tuple(
-            Peer(number=each.number, name=each.name, role=each.role, peer_url=each.peer_url) for each in plans
-        ),
+        peers=tuple(each.peer() for each in plans),
+        engine_address=plan.engine_address,
     )
     (folder / "node.toml").write_text(encode_config(config), "utf-8")
-    for use, key in (*plan.keys.items(), ("hpke", plan.hpke), ("vault", secrets.token_bytes(32))):
+    for use in sorted({"vote", "cosign"} & plan.keys.keys()):
+        make_token(folder / "keys", use, Signer(plan.keys[use]).public_key)
+    secret_keys = {**plan.keys, "hpke": plan.hpke, "vault": secrets.token_bytes(32)}
+    if plan.engine_key is not None:
+        secret_keys["engine"] = plan.engine_key
+    for use, key in secret_keys.items():
         write_secret(folder / "keys" / f"{use}.key", key.hex().encode() + b"\n")
     write_secret(folder / "tls" / "ca.key", plan.credentials.authority.key_pem)
     (folder / "tls" / "ca.pem").write_bytes(plan.credentials.ca_pem)
@@ -234,8 +254,8 @@ def create_network(
 ) -> None:
     """Make a network folder: a home for every member, one genesis, one policy file.
 
-    The first member is the sequencer; all members validate, observers only follow. Every home has keys of its own
-    for a vault: whoever issues keeps its own records.
+    All members validate, observers only follow; where the engine has a sequencer, the first member is it. Every home
+    has keys of its own for a vault: whoever issues keeps its own records.
 
     Args:
         directory: must not exist, or be empty.
@@ -259,7 +279,7 @@ def create_network(
             f"{directory} exists and is not an empty folder: choose another, nothing was changed"
         )
     kinds = _kinds_of(issues, [*members, *observers])
-    plans = _plan(network, members, observers, kinds, now)
+    plans = _plan(network, members, observers, kinds, engine, now)
     genesis = _genesis(network, engine, plans, now)
     leaf = encode_genesis(genesis)
     shared = {"genesis.bin": leaf, "policy.txt": _policy(genesis, leaf)}

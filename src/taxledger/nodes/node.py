@@ -36,7 +36,7 @@ from taxledger.ledger.errors import (
 )
 from taxledger.ledger.hashing import sha256
 from taxledger.ledger.leveldb import LevelStore
-from taxledger.ledger.members import member_of
+from taxledger.ledger.members import MemberStatus, member_of
 from taxledger.ledger.rules import RESULT_NAMES, decode_result
 from taxledger.ledger.statemap import PageCache
 from taxledger.nodes.answers import Answers
@@ -138,6 +138,7 @@ class Node:
                 on_dropped=self.answers.dropped,
                 on_release=self._release,
                 on_broken=self._broken,
+                admits=self._admits,
             )
         elif config.is_sequencer:
             self.engine = Sequencer(self.replica, list(self.peers.values()), self.answers.dropped)
@@ -197,6 +198,15 @@ class Node:
         """A peer's or the engine's message met a bug of ours: nothing we would still write can be trusted."""
         self.log.critical("invariant broken", exc_info=error)
         os._exit(FATAL_EXIT_STATUS)
+
+    def _admits(self, engine_id: str) -> bool:
+        """An engine that ``node.toml`` names now, of a member that was not removed."""
+        for peer in Home(self.home.path).config.others:
+            if peer.engine is not None and peer.engine.partition("@")[0] == engine_id:
+                member = member_of(self.replica.certified.view, peer.number)
+                # None: this node may not have come so far.
+                return member is None or member.status != MemberStatus.REMOVED
+        return False
 
     async def _submit_and_wait(self, raw: bytes) -> None:
         await self.answers.submit(raw, wait="certified", timeout_s=50.0)

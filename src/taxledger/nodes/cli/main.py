@@ -25,6 +25,7 @@ from taxledger.nodes.cli import (
     consent,
     demo,
     disclosures,
+    engine,
     erase,
     evidence,
     generate,
@@ -57,6 +58,7 @@ app = typer.Typer(
     help="A permissioned ledger of attested facts about enterprises, checked offline by proof.",
 )
 network.register(app)
+engine.register(app)
 attest.register(app)
 batch.register(app)
 change.register(app)

@@ -28,6 +28,11 @@ from taxledger.ledger.members import Member
 from taxledger.ledger.policy import quorum
 from taxledger.ledger.transaction import decode_transaction
 from taxledger.nodes.application import decode_cosign
+from taxledger.nodes.ordering.cometbft.settings import (
+    BLOCK_BYTES_MAX,
+    COSIGNS_MAX,
+    chain_name,
+)
 from taxledger.nodes.replica import Replica
 
 __all__ = ["BLOCK_BYTES_MAX", "Blocks", "Finalized", "chain_name", "validator_changes"]
@@ -35,12 +40,6 @@ __all__ = ["BLOCK_BYTES_MAX", "Blocks", "Finalized", "chain_name", "validator_ch
 TRANSACTION_FIRST_BYTE = b"\xd2"
 _FRAME_BYTES = 8
 """Of a transaction's place in the engine's message, at most."""
-COSIGNS_MAX = 512
-"""Co-signatures in one engine block: of sixteen blocks by 32 validators."""
-COSIGN_BYTES_MAX = 256
-BLOCK_BYTES_MAX = limits.block_bytes_max + COSIGNS_MAX * COSIGN_BYTES_MAX + 256 * 1024
-"""Of an engine block as it travels, with its header, evidence and the last commit."""
-
 REFUSE_AT_UNCERTIFIED = limits.uncertified_blocks_max + 8
 """An honest proposer stops at the limit by its own count; who counts otherwise is not far off."""
 
@@ -66,11 +65,6 @@ class Finalized:
     own: bytes | None
     app_hash: bytes
     changes: tuple[tuple[bytes, bool], ...]
-
-
-def chain_name(chain_id: bytes) -> str:
-    """The engine's name of the chain: at most 50 characters there."""
-    return f"taxledger-{chain_id.hex()}"
 
 
 def validator_changes(before: Sequence[Member], after: Sequence[Member]) -> tuple[tuple[bytes, bool], ...]:

@@ -25,6 +25,7 @@ from taxledger.nodes.background import Background
 from taxledger.nodes.certification import Fork
 from taxledger.nodes.logs import get_logger
 from taxledger.nodes.ordering.cometbft import messages as abci
+from taxledger.nodes.ordering.cometbft.admission import answer_query
 from taxledger.nodes.ordering.cometbft.blocks import Blocks, chain_name, is_cosign
 from taxledger.nodes.ordering.cometbft.peering import Peering
 from taxledger.nodes.ordering.cometbft.rpc import EngineRpc
@@ -69,6 +70,7 @@ class CometBft:
         on_dropped: called with the id of a transaction submitted here that can't count any more, and why.
         on_release: sends a co-signature message to the other members' nodes.
         on_broken: ends the process: a call of the engine failed in a way we did not expect.
+        admits: whether the engine may talk with one of this id (``settings.node_id``).
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class CometBft:
         on_dropped: Callable[[bytes, str], None],
         on_release: Callable[[bytes], Awaitable[None]],
         on_broken: Callable[[BaseException], None],
+        admits: Callable[[str], bool] = lambda _engine_id: True,
     ) -> None:
         self.replica = replica
         self.blocks = Blocks(replica)
@@ -89,6 +92,7 @@ class CometBft:
         self.retain_height: Callable[[], int] = lambda: 0
         self.on_timing: Callable[[str, float], None] = lambda _what, _seconds: None
         self._server = AbciServer(folder / "abci.sock", self, on_broken)
+        self._admits = admits
         self._on_dropped = on_dropped
         self._on_release = on_release
         self._background = Background()
@@ -245,8 +249,8 @@ class CometBft:
         )
         return abci.InitChainResponse(app_hash=application.chain.tip.frontier.root)
 
-    async def query(self, _request: abci.QueryRequest) -> abci.QueryResponse:
-        return abci.QueryResponse(code=1, log="ask the node's own API: its answers come with proofs")
+    async def query(self, request: abci.QueryRequest) -> abci.QueryResponse:
+        return answer_query(request.path, self._admits)
 
     async def check_tx(self, request: abci.CheckTxRequest) -> abci.CheckTxResponse:
         again = request.type == abci.CheckTxType.RECHECK
