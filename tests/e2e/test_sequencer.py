@@ -45,7 +45,8 @@ def test_a_lost_store_stops_writes_until_it_is_restored(net: RealNetwork) -> Non
     height = net.agree()["height"]
     store = net.homes["tax"].store_path
     net.stop("tax")
-    shutil.rmtree(store)
+    kept = store.with_name("kept")
+    store.rename(kept)
     store.mkdir()
     for name in ("bank1", "bank2", "bank3"):
         net.stop(name)
@@ -64,6 +65,14 @@ def test_a_lost_store_stops_writes_until_it_is_restored(net: RealNetwork) -> Non
         shutil.rmtree(store)
         shutil.copytree(net.homes["bank1"].store_path, store)
         net.start("bank1")
+        net.start("tax")
+        until(
+            lambda: "signing journal" in (net.status("tax").get("reason") or ""),
+            "another's store has the blocks, and not what this sequencer has voted for",
+        )
+        net.stop("tax")
+        shutil.rmtree(store)
+        kept.rename(store)
         net.start("tax")
         load.progress(3)
         acknowledged |= load.finish()

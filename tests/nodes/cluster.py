@@ -91,6 +91,8 @@ class LocalNode:
     def __init__(self, cluster: Cluster, number: int) -> None:
         self.cluster, self.number = cluster, number
         self.store = MemoryStore()
+        self.signers = {use: chainkit.signer(number, use) for use in ("vote", "log", "cosign")}
+        self.fresh = frozenset({"vote", "cosign"})  # the birth tokens of its keys
         self.engine: Sequencer | Follower | None = None
         self.replica: Replica | None = None
         self.dropped: dict[bytes, str] = {}
@@ -98,9 +100,11 @@ class LocalNode:
 
     async def start(self) -> None:
         number, wire = self.number, self.cluster.wire
-        signers = {use: chainkit.signer(number, use) for use in ("vote", "log", "cosign")}
         chain = Chain(self.store, self.cluster.genesis_leaf)
-        application = Application(chain, Keys(member=number, **signers), self.cluster.now_ms)
+        application = Application(
+            chain, Keys(member=number, **self.signers, fresh=self.fresh), self.cluster.now_ms
+        )
+        self.fresh = frozenset()
         self.replica = Replica(application)
         peers = [
             LocalPeer(wire, number, other) for other in range(1, self.cluster.size + 1) if other != number

@@ -35,10 +35,12 @@ class Ledger:
 
     def __init__(self, net: Net, number: int) -> None:
         self.net, self.number, self.store = net, number, MemoryStore()
+        self.replica: Replica | None = None
         self.start()
 
     def start(self) -> None:
         keys = {use: chainkit.signer(self.number, use) for use in ("vote", "log", "cosign")}
+        keys["fresh"] = frozenset({"cosign"}) if self.replica is None else frozenset()
         application = Application(
             Chain(self.store, self.net.genesis), Keys(member=self.number, **keys), lambda: self.net.now_ms
         )

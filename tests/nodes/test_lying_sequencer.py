@@ -42,7 +42,9 @@ class Liar:
         self.cluster = cluster
         signers = {use: chainkit.signer(1, use) for use in ("vote", "log", "cosign")}
         self.application = Application(
-            Chain(MemoryStore(), cluster.genesis_leaf), Keys(member=1, **signers), cluster.now_ms
+            Chain(MemoryStore(), cluster.genesis_leaf),
+            Keys(member=1, **signers, fresh=frozenset({"vote", "cosign"})),
+            cluster.now_ms,
         )
 
     @property

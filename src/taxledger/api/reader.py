@@ -43,7 +43,7 @@ class NodeStatus:
         log_root: root of the log at that size, 32 bytes; ``state_root`` of the map after that block.
         certified_time_ms: block time of the newest certified block.
         cosigned_time_ms: time of the q-th newest co-signature under the checkpoint served, or None.
-        writes: ``ok``, or ``waiting`` with the reason in ``reason``.
+        writes: ``ok``, or ``waiting`` with the reason in ``reason``; with ``ok``, what keeps this node from signing.
         uncertified_blocks: decided, not yet certified.
         ready: it has caught up as far as it can and serves answers.
     """

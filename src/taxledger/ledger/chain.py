@@ -18,7 +18,7 @@ block; the write sets of decided blocks above it (at most ``uncertified_blocks_m
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from taxledger.ledger import canonical, hashing, limits
@@ -31,13 +31,13 @@ from taxledger.ledger.header import decode_header
 from taxledger.ledger.members import validators_of
 from taxledger.ledger.merkle import Frontier, frontier_at
 from taxledger.ledger.operations import Amend, Revoke, decode_operation
+from taxledger.ledger.signingjournals import begin_journals, cosign_journal_key
 from taxledger.ledger.statemap import MapLayer, MapView, PageCache
 from taxledger.ledger.store import Store
 from taxledger.ledger.transaction import VerifiedSignatures, decode_transaction
 
 __all__ = ["Chain", "ChainReader", "StoredBlock", "Vote"]
 
-_SIGNING = b"S"
 _NAMED_WITHIN_BYTES = 192
 """A transaction names its operation within so many bytes from its beginning."""
 
@@ -84,6 +84,7 @@ class Chain(ChainReader):
         self.chain_id = hashing.sha256(genesis_leaf)[:16]
         self.cache = cache
         self._layers: list[MapLayer] = []
+        self._signing: bytes | None = None
         self.verified = VerifiedSignatures()
         found = store.get(at(b"L", 0))
         if found is None:
@@ -160,6 +161,14 @@ class Chain(ChainReader):
         governance = self.tip.governance
         pending = pending_proposal(self.view) if governance is None else governance.pending
         return pending is not None and pending.state == ProposalState.ACCEPTED
+
+    def begin_journals(self, keys: Mapping[str, bytes], fresh: frozenset[str]) -> frozenset[str]:
+        """``signingjournals.begin_journals`` for this node's keys; the journal read and written from now on is
+        that of its co-signing key.
+        """
+        begun = begin_journals(self.store, keys, fresh, hashing.log_leaf(self.genesis_leaf))
+        self._signing = cosign_journal_key(keys["cosign"]) if "cosign" in begun else None
+        return begun
 
     # --- 1. execute ---------------------------------------------------------------------------
 
@@ -264,7 +273,8 @@ class Chain(ChainReader):
     def _signing_batch(self, height: int, size: int, root: bytes, cosign: bytes) -> dict[bytes, bytes | None]:
         signed = self.signed()
         check(signed is None or signed[0] < size, "a validator never co-signs a smaller tree than before")
-        return {_SIGNING: canonical.encode([size, root]), at(b"Y", height): cosign}
+        check(self._signing is not None, "a co-signature without a journal")
+        return {self._signing or b"": canonical.encode([size, root]), at(b"Y", height): cosign}
 
     def _block_batch(
         self, executed: Executed, votes: Sequence[tuple[int, bytes]]
@@ -311,8 +321,10 @@ class Chain(ChainReader):
                         yield change.key, canonical.decode(before)[5]
 
     def signed(self) -> tuple[int, bytes] | None:
-        """The signing journal: size and root of the largest tree this node has co-signed."""
-        found = self.store.get(_SIGNING)
+        """The signing journal: size and root of the largest tree this node has co-signed with its present key; the
+        genesis while there is none, None where there is no journal.
+        """
+        found = None if self._signing is None else self.store.get(self._signing)
         if found is None:
             return None
         size, root = canonical.decode(found)

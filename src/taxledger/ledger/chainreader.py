@@ -6,9 +6,10 @@ Layout of the store (numbers big-endian; the map's own keys begin with ``m``, ``
     N level1 index8 → log node           C height8 → co-signatures [[member, time_s, signature] …]
     X id32 → index8 of a transaction     W height8 → write set of a decided, uncertified block
     R index8 → its result                A key37 height8 → height8 of the version it replaced
-    B height8 → index8 of its header     V height8 → vote journal, S → signing journal
+    B height8 → index8 of its header     V height8 → vote journal
     H → decided height8                  Y height8 → own co-signature
     F → certified height8                E → height8 of an engine that counts its own blocks
+    S, J → signingjournals.py
 """
 
 from __future__ import annotations

@@ -107,7 +107,7 @@ class Answers:
             certified_time_ms=_time_ms(state.header),
             cosigned_time_ms=state.cosigned_time_ms,
             writes="ok" if reason is None else "waiting",
-            reason=reason,
+            reason=reason or self._replica.application.journal_lost,
             uncertified_blocks=chain.tip.height - state.height,
             ready=self._is_ready(),
         )

@@ -22,13 +22,14 @@ from taxledger.ledger import canonical
 from taxledger.ledger.chain import Chain, Vote
 from taxledger.ledger.checkpoint import Checkpoint, cosignature_message, make_origin
 from taxledger.ledger.crypto import Signer
-from taxledger.ledger.errors import FormatError, InvariantError, VerificationError
+from taxledger.ledger.errors import FormatError, InvariantError, VerificationError, check
 from taxledger.ledger.execute import Executed, check_transaction, next_validators
 from taxledger.ledger.header import vote_message
 from taxledger.ledger.members import Member
 from taxledger.ledger.merkle import frontier_at
 from taxledger.ledger.policy import quorum
 from taxledger.ledger.transaction import Transaction
+from taxledger.nodes.birthtokens import JOURNAL_LOST
 from taxledger.nodes.signatures import SignatureMemory
 
 __all__ = ["Application", "CosignMessage", "Info", "Keys", "decode_cosign", "encode_cosign"]
@@ -38,12 +39,15 @@ __all__ = ["Application", "CosignMessage", "Info", "Keys", "decode_cosign", "enc
 class Keys:
     """A validator's signing keys; an observer has none. The transaction key is not among them: it may change
     while the node runs (``memberkeys.KeyInForce``).
+
+    ``fresh`` names the uses, ``vote`` and ``cosign``, whose key has its birth token (``birthtokens.py``).
     """
 
     member: int
     vote: Signer | None = None
     log: Signer | None = None
     cosign: Signer | None = None
+    fresh: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +105,7 @@ class Application:
     Attributes:
         validators: the members that vote on and co-sign the block after the tip, by number, ascending. Replaced
             as a whole with each block, so that other threads may look at it.
+        may_sign: the uses, ``vote`` and ``cosign``, whose key has its signing journal here: no other key signs.
         cosigned_s: time of our own newest co-signature since the start, 0 before the first.
     """
 
@@ -110,11 +115,32 @@ class Application:
         self.now_ms = now_ms
         self.origin = make_origin(chain.genesis.network, chain.chain_id, chain.genesis.engine)
         self.cosigned_s = 0
+        self.may_sign = chain.begin_journals(self._journalled(), keys.fresh)
         self.signatures = SignatureMemory()
         self.validators = self._next_validators()
 
     def _next_validators(self) -> dict[int, Member]:
         return {each.number: each for each in next_validators(self.chain.tip, self.chain.view)}
+
+    def _journalled(self) -> dict[str, bytes]:
+        """Our public keys whose signing journals lie in this store, by use: another engine keeps that of the votes
+        itself.
+        """
+        keys = {"cosign": self.keys.cosign}
+        if self.chain.genesis.engine == "embedded":
+            keys["vote"] = self.keys.vote
+        return {use: key.public_key for use, key in keys.items() if key is not None}
+
+    @property
+    def can_vote(self) -> bool:
+        """A validator of the next block whose vote key has its journal here."""
+        return self.is_validator and "vote" in self.may_sign
+
+    @property
+    def journal_lost(self) -> str | None:
+        """What to tell the operator of a validator that must not sign, or None."""
+        lost = [use for use in self._journalled() if use not in self.may_sign]
+        return JOURNAL_LOST.format(use=lost[0]) if lost and self.is_validator else None
 
     @property
     def quorum(self) -> int:
@@ -162,8 +188,9 @@ class Application:
             The 64-byte signature; the journal entry is durable when this returns.
 
         Raises:
-            InvariantError: this node has voted for another header at this height.
+            InvariantError: this node has voted for another header at this height, or has no vote journal.
         """
+        check("vote" in self.may_sign, "a vote without a journal")
         header_hash = executed.tip.header_hash
         self.chain.journal_vote(
             Vote(
@@ -243,7 +270,7 @@ class Application:
 
     def _may_sign(self, size: int) -> bool:
         signed = self.chain.signed()
-        return signed is None or signed[0] < size
+        return signed is not None and signed[0] < size
 
     def make_cosign(self, checkpoint: Checkpoint) -> bytes:
         """Sign a checkpoint at the present time. The caller has made sure that the journal allows it."""
@@ -258,7 +285,7 @@ class Application:
         The signing journal already holds this size and root, so nothing has to be made durable first.
         """
         signed = self.chain.signed()
-        if signed is None or not self.is_validator:
+        if signed is None or signed[0] == 1 or not self.is_validator:  # nobody co-signs the genesis alone
             return None
         return self.make_cosign(Checkpoint(origin=self.origin, size=signed[0], root=signed[1]))
 

@@ -290,7 +290,9 @@ def node_facts(home: Home, pid: int | None, *, running: bool) -> NodeFacts:
             raise UnavailableError(f"GET /v1/status answered {status}")
         said = json.loads(body)
         writes = (
-            said["writes"]
+            f"ok, but {said['reason']}"
+            if said["writes"] == "ok" and said.get("reason")
+            else "ok"
             if said["writes"] == "ok"
             else f"waiting: {said.get('reason') or 'no reason given'}"
         )

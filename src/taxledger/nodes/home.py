@@ -3,7 +3,7 @@
     node.toml               who this member is, where it listens, who its peers are
     genesis.bin             leaf 0 of the log        policy.txt     the trust root for this network
     keys/<use>.key          Ed25519 private keys (hex) of the uses transaction, vote, log, cosign; hpke.key
-                            (X25519); vault.key
+                            (X25519); vault.key; <use>.fresh: it has never signed (birthtokens.py)
     tls/                    ca.pem and ca.key: this member's authority; node.pem: the node's key and certificate;
                             peers.pem: the authorities of all members; <8 hex>/: a later authority
     api_keys.json           hashed keys of the API      client.json    URL and key for the CLI of this home

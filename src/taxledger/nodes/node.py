@@ -27,7 +27,6 @@ from taxledger.api.app import create_app
 from taxledger.api.auth import KeyFile
 from taxledger.api.server import ApiServer
 from taxledger.ledger.chain import Chain
-from taxledger.ledger.crypto import Signer
 from taxledger.ledger.errors import (
     InputError,
     RefusedError,
@@ -40,7 +39,7 @@ from taxledger.ledger.members import MemberStatus, member_of
 from taxledger.ledger.rules import RESULT_NAMES, decode_result
 from taxledger.ledger.statemap import PageCache
 from taxledger.nodes.answers import Answers
-from taxledger.nodes.application import Application, Keys
+from taxledger.nodes.application import Application
 from taxledger.nodes.certification import Fork
 from taxledger.nodes.custodian.dossier import Custodian
 from taxledger.nodes.home import Home, host_port
@@ -57,6 +56,7 @@ from taxledger.nodes.replica import FATAL_EXIT_STATUS, CertifiedState, Replica
 from taxledger.nodes.sealed.homekeys import has_key_provider, open_key_provider
 from taxledger.nodes.settings import NodeSettings
 from taxledger.nodes.sharing import Sharing
+from taxledger.nodes.signingkeys import load_keys, spend_tokens
 from taxledger.nodes.trust import Trust
 from taxledger.nodes.upkeep import Upkeep
 
@@ -81,10 +81,12 @@ class Node:
         self.settings = settings
         self.log = get_logger("node")
         config = home.config
-        self.keys = _load_keys(home)
+        self.keys = load_keys(home)
         cache = PageCache(settings.page_cache_bytes)
         chain = Chain(LevelStore(home.store_path), home.genesis(), cache)
         self.application = Application(chain, self.keys, _now_ms)
+        if lost := spend_tokens(home, self.application):
+            self.log.error("this node does not sign", reason=lost)
         self.replica = Replica(self.application)
         self.transaction_key = KeyInForce(home, self._transaction_public_key)
         self.trust = Trust(home.tls_folder, lambda: self.replica.certified)
@@ -340,18 +342,6 @@ class Node:
 
 def _result_names(state: CertifiedState, height: int) -> list[str]:
     return [RESULT_NAMES[decode_result(each).code] for each in state.chain.results(height)]
-
-
-def _load_keys(home: Home) -> Keys:
-    def optional(use: str) -> Signer | None:
-        return Signer(home.key(use)) if home.has_key(use) else None
-
-    return Keys(
-        member=home.config.number,
-        vote=optional("vote"),
-        log=optional("log"),
-        cosign=optional("cosign"),
-    )
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:

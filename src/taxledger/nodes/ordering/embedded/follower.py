@@ -124,7 +124,7 @@ class Follower:
         """(our vote for a proposal or the one we gave before, what is wrong)."""
         application = self.replica.application
         chain = application.chain
-        if not application.is_validator:
+        if not application.can_vote:
             return None, None
         if proposal.height != chain.tip.height + 1:
             raise RefusedError(
@@ -180,7 +180,7 @@ class Follower:
         chain = self.replica.application.chain
         height = chain.tip.height + 1
         voted = chain.voted(height)
-        if voted is not None and self.replica.application.is_validator:
+        if voted is not None and self.replica.application.can_vote:
             self._signed(height, voted.header_hash)
         return encode_votes(chain.tip.height, self.book.votes())
 

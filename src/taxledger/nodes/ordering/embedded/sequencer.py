@@ -122,6 +122,9 @@ class Sequencer:
 
     async def _order(self) -> None:
         await self._hear_quorum()
+        while not self._may_propose():
+            self._moved.clear()
+            await self._moved.wait()
         await self._wait_for_window()
         await self._resume()
         chain = self.replica.application.chain
@@ -166,6 +169,11 @@ class Sequencer:
                 "diverged", f"the journalled batch of height {height} gives another header now"
             )
         await self._decide(executed, list(voted.transactions))
+
+    def _may_propose(self) -> bool:
+        """A proposal carries our own vote: without the journal of its key we can't know what it has voted for."""
+        application = self.replica.application
+        return application.can_vote or not application.is_validator
 
     async def _orient(self) -> None:
         """Wait until a quorum has said where it stands: what we don't know to be decided we may have voted for,
@@ -335,6 +343,9 @@ class Sequencer:
                 f"{', '.join(self._ahead())} decided more blocks than this sequencer has: "
                 "its store is an old copy; restore the newest one"
             )
+        lost = self.replica.application.journal_lost
+        if lost is not None and not self._may_propose():
+            return lost
         validators = self.replica.application.validators
         silent = [link.peer.name for link in self.links if link.peer.number in validators and not link.up]
         answering = len(validators) - len(silent)
