@@ -10,7 +10,6 @@ Layout of the store (numbers big-endian; the map's own keys begin with ``m``, ``
     H → decided height8                  Y height8 → own co-signature
     F → certified height8                E → height8 of an engine that counts its own blocks
     S, J → signingjournals.py
-    K height8 → link to the next validators, K → 1 (setchanges.py)
 """
 
 from __future__ import annotations

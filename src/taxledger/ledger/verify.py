@@ -178,8 +178,7 @@ def verify_header(leaf: bytes, policy: Policy, note: SignedCheckpoint, engine: s
         if named != trusted:
             raise VerificationError(
                 "policy_outdated",
-                "the validators are not the policy's: taxledger policy update follows them, unless this is "
-                "older than the policy",
+                "the validators are not the policy's: get the new policy, not from this node",
                 expected=trusted.hex(),
                 got=named.hex(),
             )

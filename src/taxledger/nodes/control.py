@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,11 @@ from taxledger.ledger.errors import InputError, TaxledgerError, UnavailableError
 from taxledger.nodes.home import Client, Home
 from taxledger.nodes.homeconfig import host_port
 from taxledger.nodes.lifeline import end_leftovers
+from taxledger.nodes.ordering.cometbft.binary import check_engine
 
 __all__ = [
     "NodeFacts",
+    "engine_log_path",
     "find_homes",
     "network_home",
     "network_status",
@@ -54,6 +56,10 @@ class NodeFacts:
     certified_time_ms: int | None
     writes: str
     """``ok``, or ``waiting: `` with the reason."""
+    engine_pid: int | None = None
+    """Of an ordering engine that is a process of its own."""
+    engine_height: int | None = None
+    """The engine's own blocks: it makes more than the ledger has."""
 
 
 # --- folders -----------------------------------------------------------------------------------
@@ -85,8 +91,12 @@ def node_log_path(home: Path) -> Path:
     return home / "log" / "node.log"
 
 
-def _log_tail(home: Home) -> str:
-    path = node_log_path(home.path)
+def engine_log_path(home: Path) -> Path:
+    """Of an ordering engine that is a process of its own."""
+    return home / "log" / "engine.log"
+
+
+def _log_tail(path: Path) -> str:
     try:
         lines = path.read_text("utf-8", "replace").splitlines()[-_LOG_LINES:]
     except OSError:
@@ -158,12 +168,14 @@ def start_network(directory: Path, *, member: str | None = None, restart: bool =
     """Start all nodes, or one; returns their names when each is ready.
 
     Raises:
-        InputError: no network, or no such member.
+        InputError: no network, or no such member, or the program of its ordering engine is not here.
         UnavailableError: a node did not become ready; the message quotes its log.
     """
     directory = directory.resolve()
     homes = [network_home(directory, member)] if member else find_homes(directory)
     names = [home.config.name for home in homes]
+    if any(home.config.engine == "cometbft" for home in homes):
+        check_engine()
     _ensure_supervisor(directory)
     _ask(directory, {"do": "start", "members": names, "restart": restart}, timeout_s=_START_S)
     _wait_ready(directory, homes)
@@ -185,7 +197,7 @@ def _wait_ready(directory: Path, homes: Sequence[Home]) -> None:
             names = ", ".join(home.config.name for home in waiting)
             raise UnavailableError(
                 f"not ready within {_START_S:.0f} s: {names} (still running; see taxledger network status)\n"
-                + _log_tail(waiting[0])
+                + _log_tail(node_log_path(waiting[0].path))
             )
         time.sleep(0.05)
 
@@ -198,13 +210,17 @@ def _check_alive(directory: Path, waiting: Sequence[Home]) -> None:
         facts = nodes.get(home.config.name)
         if facts is None:
             raise UnavailableError(f"the supervisor of {directory} ended while its nodes started")
-        if not facts["wanted"] or facts["starts"] > _CRASHES_MAX:
-            names = [each.config.name for each in waiting]
-            _ask(directory, {"do": "stop", "members": names}, timeout_s=_START_S)
-            raise UnavailableError(
-                f"{home.config.name} ended with status {facts['exit_code']} instead of becoming ready\n"
-                + _log_tail(home)
-            )
+        for what, said, path in (
+            ("", facts, node_log_path(home.path)),
+            ("'s engine", facts.get("engine"), engine_log_path(home.path)),
+        ):
+            if said is not None and (not said["wanted"] or said["starts"] > _CRASHES_MAX):
+                names = [each.config.name for each in waiting]
+                _ask(directory, {"do": "stop", "members": names}, timeout_s=_START_S)
+                raise UnavailableError(
+                    f"{home.config.name}{what} ended with status {said['exit_code']} instead of becoming ready\n"
+                    + _log_tail(path)
+                )
 
 
 def stop_network(directory: Path, *, member: str | None = None) -> bool:
@@ -278,6 +294,33 @@ def _is_ready(home: Home) -> bool:
         return False
 
 
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a socket that is a file."""
+
+    def __init__(self, path: Path, *, timeout_s: float) -> None:
+        super().__init__("engine", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        with socket_address(self._path) as address:
+            self.sock.connect(address)
+
+
+def _engine_height(home: Home) -> int | None:
+    """The newest block of the member's ordering engine, as it says itself; None when it does not."""
+    connection = _UnixConnection(home.engine_folder / "rpc.sock", timeout_s=2.0)
+    try:
+        connection.request("GET", "/status")
+        said = json.loads(connection.getresponse().read())
+        return int(said["result"]["sync_info"]["latest_block_height"])
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError, InputError):
+        return None
+    finally:
+        connection.close()
+
+
 def node_facts(home: Home, pid: int | None, *, running: bool) -> NodeFacts:
     """What one node says about itself, and what is known when it says nothing."""
     config = home.config
@@ -319,6 +362,9 @@ def network_status(directory: Path) -> list[NodeFacts]:
     answer = _ask(directory, {"do": "status"}, timeout_s=10) or {"nodes": {}}
     facts = []
     for home in homes:
-        pid = answer["nodes"].get(home.config.name, {}).get("pid")
-        facts.append(node_facts(home, pid, running=pid is not None))
+        said = answer["nodes"].get(home.config.name, {})
+        found = node_facts(home, said.get("pid"), running=said.get("pid") is not None)
+        engine_pid = said.get("engine", {}).get("pid")
+        height = _engine_height(home) if engine_pid is not None else None
+        facts.append(replace(found, engine_pid=engine_pid, engine_height=height))
     return facts

@@ -47,9 +47,10 @@ def _command_line(pid: int) -> str:
 
 
 def is_node_of(pid: int, home: Path) -> bool:
-    """Whether this process runs now and is a taxledger node of this home."""
+    """Whether this process runs now and is the taxledger node of this home, or its ordering engine."""
     line = _command_line(pid)
-    return "taxledger.nodes.node" in line and str(home) in line
+    ours = ("taxledger.nodes.node", "taxledger.nodes.ordering.cometbft.run", f"start --home {home}/engine")
+    return any(each in line for each in ours) and str(home) in line
 
 
 def end_process(pid: int, home: Path, *, patience_s: float = 10.0) -> None:
@@ -65,15 +66,17 @@ def end_process(pid: int, home: Path, *, patience_s: float = 10.0) -> None:
 
 
 def end_leftovers(pid_file: Path, *, home: Path | None = None) -> int:
-    """End the nodes that a killed supervisor left behind, all or that of one home; how many were running.
+    """End the processes that a killed supervisor left behind, all or those of one home; how many were running.
 
     The caller holds the supervisor's lock.
     """
     try:
-        nodes = {Path(path): int(pid) for path, pid in json.loads(pid_file.read_bytes())["nodes"].items()}
+        said = json.loads(pid_file.read_bytes())
+        noted = [*said.get("engines", {}).items(), *said["nodes"].items()]  # an engine before its node
+        processes = [(Path(path), int(pid)) for path, pid in noted]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return 0
-    running = [(path, pid) for path, pid in nodes.items() if home in (None, path) and is_node_of(pid, path)]
+    running = [(path, pid) for path, pid in processes if home in (None, path) and is_node_of(pid, path)]
     for path, pid in running:
         end_process(pid, path)
     return len(running)

@@ -284,7 +284,7 @@ class Node:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        host, port = self.home.config.peer_address
+        host, port = host_port(self.home.config.peer_url)
         peer_server = self._peer_server()
         await peer_server.start(host, port)
         app = create_app(

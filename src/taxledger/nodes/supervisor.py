@@ -1,4 +1,4 @@
-"""The supervisor of a network on one machine: starts nodes, and restarts what dies, with growing pauses.
+"""The supervisor of a network on one machine: starts nodes and engines, restarts what dies, with growing pauses.
 
     python -m taxledger.nodes.supervisor DIR     (``taxledger network start`` does it)
 
@@ -7,6 +7,9 @@ JSON on the socket ``DIR/supervisor.sock``:
 
     {"do": "start", "members": [names] | null, "restart": bool}     {"do": "status"}
     {"do": "stop", "members": [names] | null}                       stop of all ends the supervisor too
+
+A member whose ordering engine is a process of its own is two processes. The node starts first and stops last; an
+engine ends with its node, and is started anew with it.
 
 ``DIR/supervisor.json`` names the processes, so that what outlives a killed supervisor is found and ended.
 """
@@ -30,6 +33,7 @@ from taxledger.nodes.control import (
     LOCK_NAME,
     PID_NAME,
     SOCKET_NAME,
+    engine_log_path,
     find_homes,
     node_log_path,
     socket_address,
@@ -40,18 +44,23 @@ from taxledger.nodes.lifeline import PARENT_VARIABLE, end_leftovers
 __all__ = ["Supervisor", "main"]
 
 NODE_COMMAND = (sys.executable, "-m", "taxledger.nodes.node")
+ENGINE_COMMAND = (sys.executable, "-m", "taxledger.nodes.ordering.cometbft.run")
 _PAUSE_S_MIN, _PAUSE_S_MAX = 0.2, 10.0
 _STEADY_S = 30.0
-"""A node that ran this long starts again without a pause."""
+"""A process that ran this long starts again without a pause."""
 _STOP_S = 15.0
+_ENGINE_ENDS_S = 5.0
+"""An engine whose node died ends by itself; one that does not within this is killed."""
 _LOG_BYTES_MAX = 16 * 1024 * 1024
 
 
 @dataclass(slots=True)
-class _Node:
-    """One node and the task that keeps it running."""
+class _Process:
+    """One process of a member, and the task that keeps it running."""
 
-    home: Home
+    label: str
+    command: tuple[str, ...]
+    log_path: Path
     restart: bool = True
     wanted: bool = False
     process: asyncio.subprocess.Process | None = None
@@ -61,41 +70,20 @@ class _Node:
     spawned: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
 
+    @property
+    def pid(self) -> int | None:
+        return self.process.pid if self.process else None
+
     def facts(self) -> dict[str, Any]:
-        return {
-            "pid": self.process.pid if self.process else None,
-            "exit_code": self.exit_code,
-            "starts": self.starts,
-            "wanted": self.wanted,
-        }
+        return {"pid": self.pid, "exit_code": self.exit_code, "starts": self.starts, "wanted": self.wanted}
 
-
-class Supervisor:
-    """Keeps the nodes of ``directory`` as the last command wished."""
-
-    def __init__(self, directory: Path, *, command: Sequence[str] = NODE_COMMAND) -> None:
-        """``command`` with ``--home DIR`` behind it is what a node's process runs."""
-        self._directory = directory
-        self._command = tuple(command)
-        self._nodes = {home.config.name: _Node(home=home) for home in find_homes(directory)}
-        self._end = asyncio.Event()
-
-    def facts(self) -> dict[str, dict[str, Any]]:
-        """Per member: pid, exit code of its last process, how often it was started, whether it should run."""
-        return {name: node.facts() for name, node in self._nodes.items()}
-
-    # --- nodes ---------------------------------------------------------------------------------
-
-    async def _spawn(self, node: _Node) -> asyncio.subprocess.Process:
-        path = node_log_path(node.home.path)
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        if path.exists() and path.stat().st_size > _LOG_BYTES_MAX:
-            path.replace(path.with_suffix(".log.1"))
-        with path.open("ab") as log:
+    async def spawn(self) -> asyncio.subprocess.Process:
+        self.log_path.parent.mkdir(mode=0o700, exist_ok=True)
+        if self.log_path.exists() and self.log_path.stat().st_size > _LOG_BYTES_MAX:
+            self.log_path.replace(self.log_path.with_suffix(".log.1"))
+        with self.log_path.open("ab") as log:
             return await asyncio.create_subprocess_exec(
-                *self._command,
-                "--home",
-                str(node.home.path),
+                *self.command,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -103,77 +91,114 @@ class Supervisor:
                 start_new_session=True,  # a Ctrl-C in the terminal is not for the nodes
             )
 
-    async def _keep(self, node: _Node) -> None:
+
+@dataclass(slots=True, kw_only=True)
+class _Member:
+    """A member's node, and its ordering engine where that is a process of its own."""
+
+    home: Home
+    node: _Process
+    engine: _Process | None
+
+    @property
+    def processes(self) -> list[_Process]:
+        """The node comes first: its engine dials it."""
+        return [self.node] if self.engine is None else [self.node, self.engine]
+
+    def facts(self) -> dict[str, Any]:
+        return {**self.node.facts(), **({"engine": self.engine.facts()} if self.engine else {})}
+
+
+class Supervisor:
+    """Keeps the nodes of ``directory``, and their engines, as the last command wished."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        command: Sequence[str] = NODE_COMMAND,
+        engine_command: Sequence[str] = ENGINE_COMMAND,
+    ) -> None:
+        """``command`` with ``--home DIR`` behind it is what a node's process runs; so for its engine."""
+        self._directory = directory
+        self._members = {
+            home.config.name: _member(home, tuple(command), tuple(engine_command))
+            for home in find_homes(directory)
+        }
+        self._end = asyncio.Event()
+
+    def facts(self) -> dict[str, dict[str, Any]]:
+        """Per member: pid, exit code of its last process, how often it was started, whether it should run; the same
+        of its engine.
+        """
+        return {name: member.facts() for name, member in self._members.items()}
+
+    # --- processes -----------------------------------------------------------------------------
+
+    async def _keep(self, member: _Member, process: _Process) -> None:
         pause = _PAUSE_S_MIN
-        while node.wanted:
+        while process.wanted:
             begin = time.monotonic()
             try:
-                node.process = await self._spawn(node)
+                process.process = await process.spawn()
             finally:
-                node.starts += 1
-                node.spawned.set()
+                process.starts += 1
+                process.spawned.set()
             self._write_pids()
-            node.exit_code = await node.process.wait()
-            node.process = None
+            process.exit_code = await process.process.wait()
+            process.process = None
             self._write_pids()
-            if not node.wanted:
+            if process is member.node and member.engine is not None:
+                await _ended(member.engine, _ENGINE_ENDS_S)
+            if not process.wanted:
                 break
-            print(f"{node.home.config.name} ended with status {node.exit_code}", flush=True)
-            if not node.restart:
-                node.wanted = False
+            print(f"{process.label} ended with status {process.exit_code}", flush=True)
+            if not process.restart:
+                process.wanted = False
                 break
             pause = _PAUSE_S_MIN if time.monotonic() - begin > _STEADY_S else min(2 * pause, _PAUSE_S_MAX)
             try:
-                await asyncio.wait_for(node.stopping.wait(), pause)
+                await asyncio.wait_for(process.stopping.wait(), pause)
             except TimeoutError:
                 continue
 
     async def start(self, names: list[str] | None, *, restart: bool) -> None:
-        """Start these members' nodes (None: all) that don't run; returns when the processes exist."""
-        for node in self._chosen(names):
-            node.restart = restart
-            if node.task is None or node.task.done():
-                node.wanted, node.starts, node.exit_code = True, 0, None
-                node.stopping.clear()
-                node.spawned.clear()
-                node.task = asyncio.create_task(self._keep(node))
-                await node.spawned.wait()
+        """Start these members' processes (None: all) that don't run; returns when they exist."""
+        for member in self._chosen(names):
+            for process in member.processes:
+                process.restart = restart
+                if process.task is None or process.task.done():
+                    process.wanted, process.starts, process.exit_code = True, 0, None
+                    process.stopping.clear()
+                    process.spawned.clear()
+                    process.task = asyncio.create_task(self._keep(member, process))
+                    await process.spawned.wait()
 
     async def stop(self, names: list[str] | None) -> None:
-        """Stop these members' nodes (None: all); returns when their processes are gone."""
-        await asyncio.gather(*(self._stop(node) for node in self._chosen(names)))
+        """Stop these members' processes (None: all); returns when they are gone."""
+        await asyncio.gather(*(self._stop(member) for member in self._chosen(names)))
 
-    async def _stop(self, node: _Node) -> None:
-        node.wanted = False
-        node.stopping.set()
-        if node.process is not None:
-            node.process.terminate()
-        if node.task is None:
-            return
-        done, _ = await asyncio.wait([node.task], timeout=_STOP_S)
-        if not done:
-            print(f"{node.home.config.name} did not stop within {_STOP_S:.0f} s: killed", flush=True)
-            if node.process is not None:
-                node.process.kill()
-            await asyncio.wait([node.task])
-        failure = node.task.exception()
-        if failure is not None:
-            print(f"{node.home.config.name}: {failure}", flush=True)
-        node.task = None
+    async def _stop(self, member: _Member) -> None:
+        for process in reversed(member.processes):  # an engine without its node would only complain
+            await _stop_process(process)
 
-    def _chosen(self, names: list[str] | None) -> list[_Node]:
+    def _chosen(self, names: list[str] | None) -> list[_Member]:
         if names is None:
-            return list(self._nodes.values())
+            return list(self._members.values())
         for name in names:
-            if name not in self._nodes:
-                raise InputError(f"expected a member of {', '.join(self._nodes)}, got {name!r}")
-        return [self._nodes[name] for name in names]
+            if name not in self._members:
+                raise InputError(f"expected a member of {', '.join(self._members)}, got {name!r}")
+        return [self._members[name] for name in names]
 
     def _write_pids(self) -> None:
-        running = {str(each.home.path): each.process.pid for each in self._nodes.values() if each.process}
+        members = self._members.values()
+        nodes = {str(each.home.path): each.node.pid for each in members if each.node.pid}
+        engines = {
+            str(each.home.path): each.engine.pid for each in members if each.engine and each.engine.pid
+        }
         path = self._directory / PID_NAME
         fresh = path.with_suffix(".new")
-        fresh.write_text(json.dumps({"pid": os.getpid(), "nodes": running}))
+        fresh.write_text(json.dumps({"pid": os.getpid(), "nodes": nodes, "engines": engines}))
         fresh.replace(path)
 
     # --- commands ------------------------------------------------------------------------------
@@ -221,6 +246,47 @@ class Supervisor:
             await self.stop(None)
         path.unlink(missing_ok=True)
         (self._directory / PID_NAME).unlink(missing_ok=True)
+
+
+def _member(home: Home, command: tuple[str, ...], engine_command: tuple[str, ...]) -> _Member:
+    name, arguments = home.config.name, ("--home", str(home.path))
+    engine = None
+    if home.config.engine != "embedded":
+        engine = _Process(f"{name}'s engine", engine_command + arguments, engine_log_path(home.path))
+    return _Member(
+        home=home, node=_Process(name, command + arguments, node_log_path(home.path)), engine=engine
+    )
+
+
+async def _ended(process: _Process, patience_s: float) -> None:
+    """Wait until the present process is gone; kill it when that takes too long."""
+    running = process.process
+    if running is None:
+        return
+    try:
+        await asyncio.wait_for(running.wait(), patience_s)
+    except TimeoutError:
+        running.kill()
+        await running.wait()
+
+
+async def _stop_process(process: _Process) -> None:
+    process.wanted = False
+    process.stopping.set()
+    if process.process is not None:
+        process.process.terminate()
+    if process.task is None:
+        return
+    done, _ = await asyncio.wait([process.task], timeout=_STOP_S)
+    if not done:
+        print(f"{process.label} did not stop within {_STOP_S:.0f} s: killed", flush=True)
+        if process.process is not None:
+            process.process.kill()
+        await asyncio.wait([process.task])
+    failure = process.task.exception()
+    if failure is not None:
+        print(f"{process.label}: {failure}", flush=True)
+    process.task = None
 
 
 def _detach(directory: Path) -> None:

@@ -18,11 +18,18 @@ from taxledger.nodes.cli.output import JsonOption, missing_package, note, print_
 if TYPE_CHECKING:
     from taxledger.nodes.control import NodeFacts
 
-__all__ = ["grant_all_scopes", "make_network", "register", "require_node_packages", "split_names"]
+__all__ = ["grant_all_scopes", "make_network", "register", "require_node_packages"]
 
 DirectoryArgument = Annotated[Path, typer.Argument(metavar="DIR", help="The network's folder.")]
 MemberOption = Annotated[
     str | None, typer.Option("--member", metavar="NAME", help="Only this member's node.", show_default=False)
+]
+
+EngineOption = Annotated[
+    str,
+    typer.Option(
+        "--engine", metavar="NAME", help="The ordering engine: embedded (one machine), or cometbft."
+    ),
 ]
 
 
@@ -59,7 +66,7 @@ def make_network(
     )
 
 
-def split_names(text: str, option: str) -> list[str]:
+def _names(text: str, option: str) -> list[str]:
     names = [name.strip() for name in text.split(",")] if text else []
     if not all(names):
         raise InputError(f"expected names with commas between them in {option}, got {text!r}")
@@ -75,14 +82,15 @@ def _issues(texts: Sequence[str]) -> dict[str, list[int]] | None:
         name, equals, kinds = text.partition("=")
         if not name or not equals or name in issues:
             raise InputError(f"expected --issues NAME=kind,kind, each name once, got {text!r}")
-        issues[name] = [parse_kind(each) for each in split_names(kinds, "--issues")]
+        issues[name] = [parse_kind(each) for each in _names(kinds, "--issues")]
     return issues or None
 
 
 def create(
     directory: DirectoryArgument,
     members: Annotated[
-        str, typer.Option("--members", metavar="NAMES", help="Validators; the first is the sequencer.")
+        str,
+        typer.Option("--members", metavar="NAMES", help="Validators; embedded, the first is the sequencer."),
     ] = "tax,bank1,bank2,bank3",
     observers: Annotated[
         str,
@@ -97,7 +105,7 @@ def create(
             show_default=False,
         ),
     ] = None,
-    engine: Annotated[str, typer.Option("--engine", help="The ordering engine.")] = "embedded",
+    engine: EngineOption = "embedded",
     network: Annotated[
         str, typer.Option("--network-name", metavar="NAME", help="Part of the origin.")
     ] = "demo",
@@ -109,7 +117,7 @@ def create(
     Example: taxledger network create net --members tax,procurement,bank1,bank2
     --issues tax=vat_invoice,tax_filing,tax_arrears --issues procurement=procurement_award
     """
-    chosen, following = split_names(members, "--members"), split_names(observers, "--observers")
+    chosen, following = _names(members, "--members"), _names(observers, "--observers")
     make_network(
         directory,
         members=chosen,
@@ -164,11 +172,22 @@ def status(directory: DirectoryArgument, as_json: JsonOption = False) -> None:
     if as_json:
         print_json([dataclasses.asdict(each) for each in facts])
         return
-    print_table(
-        ("member", "role", "pid", "url", "height", "log root", "certified", "writes"),
-        [_row(each) for each in facts],
-        right=(2, 4),
-    )
+    head: tuple[str, ...] = ("member", "role", "pid", "url", "height", "log root", "certified", "writes")
+    rows = [_row(each) for each in facts]
+    right: tuple[int, ...] = (2, 4)
+    if any(each.engine_pid for each in facts):
+        head = (*head[:5], "engine pid", "engine height", *head[5:])
+        rows = [
+            (
+                *row[:5],
+                each.engine_pid or "-",
+                "-" if each.engine_height is None else each.engine_height,
+                *row[5:],
+            )
+            for each, row in zip(facts, rows, strict=True)
+        ]
+        right = (2, 4, 5, 6)
+    print_table(head, rows, right=right)
 
 
 def _row(facts: NodeFacts) -> tuple[object, ...]:
@@ -195,11 +214,7 @@ def require_node_packages() -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the commands ``network …``."""
-    from taxledger.nodes.cli.ceremony import assemble
-
-    group = typer.Typer(
-        no_args_is_help=True, help="Make a network; start, stop and watch one on this machine."
-    )
-    for command in (create, assemble, start, stop, status):
+    group = typer.Typer(no_args_is_help=True, help="Make, start, stop and watch a network on this machine.")
+    for command in (create, start, stop, status):
         group.command()(command)
     app.add_typer(group, name="network")

@@ -87,6 +87,7 @@ class CometBft:
         self.replica = replica
         self.blocks = Blocks(replica)
         self.peering = Peering(replica, peers)
+        folder.mkdir(mode=0o700, exist_ok=True)
         self.rpc = EngineRpc(folder / "rpc.sock")
         self.snapshots: SnapshotService | None = None
         self.retain_height: Callable[[], int] = lambda: 0
