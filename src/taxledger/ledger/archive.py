@@ -3,13 +3,14 @@
 Invariants:
 
 * The reader holds one frame in memory. It yields a frame only when it is whole, canonical and of its shape,
-  in the order genesis, blocks, end; after the end nothing may follow. What frames say is for ``audit.py``.
+  in the order genesis, blocks and handovers, end; after the end nothing may follow. What frames say is for
+  ``audit.py``.
 * What the writer writes, the reader reads, and no other bytes for the same frames.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Protocol
@@ -22,9 +23,11 @@ __all__ = [
     "ArchiveBlock",
     "ArchiveEnd",
     "ArchiveGenesis",
+    "ArchiveHandover",
     "BlockSource",
     "ByteStream",
     "Frame",
+    "HandoverSource",
     "read_archive",
     "write_archive",
 ]
@@ -60,6 +63,19 @@ class BlockSource(Protocol):
     def cosigns(self) -> Sequence[tuple[int, int, bytes]]: ...
 
 
+class HandoverSource(Protocol):
+    """A handover as its owner has it; see ``ArchiveHandover`` for the fields."""
+
+    @property
+    def height(self) -> int: ...
+
+    @property
+    def engine(self) -> str: ...
+
+    @property
+    def note(self) -> bytes: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveGenesis:
     """The first frame: leaf 0."""
@@ -76,7 +92,7 @@ class ArchiveBlock:
         transactions: leaves in log order, without the header.
         header_leaf: the header's bytes.
         results: bytes, one for each transaction.
-        votes: (member, 64-byte signature), ascending by member.
+        votes: (member, 64-byte signature), ascending by member; none of an engine that decides by itself.
         cosigns: (member, seconds, 64-byte signature), ascending by member.
     """
 
@@ -89,6 +105,21 @@ class ArchiveBlock:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveHandover:
+    """The frame between two blocks of different engines.
+
+    Attributes:
+        height: of the block before, 0 the genesis.
+        engine: the one that decided what follows.
+        note: the checkpoint after the block before, under the origin of this engine.
+    """
+
+    height: int
+    engine: str
+    note: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveEnd:
     """The last frame: the newest height and its certified checkpoint note."""
 
@@ -96,7 +127,7 @@ class ArchiveEnd:
     note: bytes
 
 
-Frame = ArchiveGenesis | ArchiveBlock | ArchiveEnd
+Frame = ArchiveGenesis | ArchiveBlock | ArchiveHandover | ArchiveEnd
 
 
 # --- writing --------------------------------------------------------------------------------
@@ -109,7 +140,12 @@ def _frame(value: list[Any]) -> bytes:
 
 
 def write_archive(
-    genesis_leaf: bytes, blocks: Iterable[BlockSource], *, height: int, note: bytes
+    genesis_leaf: bytes,
+    blocks: Iterable[BlockSource],
+    *,
+    height: int,
+    note: bytes,
+    handovers: Iterable[HandoverSource] = (),
 ) -> Iterator[bytes]:
     """The bytes of an archive, one frame after the other.
 
@@ -118,9 +154,12 @@ def write_archive(
         blocks: every certified block, from height 1 to ``height``.
         height: of the last block.
         note: its certified checkpoint.
+        handovers: those after blocks up to ``height``, ascending.
     """
+    following = {each.height: each for each in handovers}
     yield MAGIC
     yield _frame([1, "genesis", genesis_leaf])
+    yield from _handover_after(0, following)
     written = 0
     for block in blocks:
         check(block.height == written + 1, f"expected block {written + 1}, got {block.height}")
@@ -137,8 +176,15 @@ def write_archive(
             ]
         )
         written = block.height
+        yield from _handover_after(written, following)
     check(written == height, f"expected blocks up to {height}, got {written}")
     yield _frame([1, "end", height, note])
+
+
+def _handover_after(height: int, following: Mapping[int, HandoverSource]) -> Iterator[bytes]:
+    handover = following.get(height)
+    if handover is not None:
+        yield _frame([1, "handover", height, handover.engine, handover.note])
 
 
 # --- reading --------------------------------------------------------------------------------
@@ -207,10 +253,12 @@ def _read_frame(stream: ByteStream, number: int) -> Frame:
                 votes=tuple((m, s) for m, s in _signatures(votes, 2, number)),
                 cosigns=tuple((m, _integer(t, number), s) for m, t, s in _signatures(cosigns, 3, number)),
             )
+        case ["handover", height, str(engine), bytes(note)]:
+            return ArchiveHandover(height=_integer(height, number), engine=engine, note=note)
         case ["end", height, bytes(note)]:
             return ArchiveEnd(height=_integer(height, number), note=note)
         case _:
-            raise FormatError(f"archive frame {number}: expected a genesis, a block or an end")
+            raise FormatError(f"archive frame {number}: expected a genesis, a block, a handover or an end")
 
 
 def _integer(value: Any, number: int) -> int:

@@ -12,24 +12,24 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from taxledger.ledger import canonical, hashing
-from taxledger.ledger.archive import ArchiveBlock, ArchiveEnd, ArchiveGenesis, ByteStream, Frame, read_archive
-from taxledger.ledger.auditpledges import check_pledges
-from taxledger.ledger.auditreport import INVARIANTS, AuditReport, Failure, Verdict
-from taxledger.ledger.checkpoint import (
-    COSIGNATURE_TYPE,
-    LOG_TYPE,
-    Checkpoint,
-    cosignature_message,
-    cosigner_name,
-    decode_note,
-    note_key_id,
-    verify_cosignature,
-    verify_log_signature,
+from taxledger.ledger.archive import (
+    ArchiveBlock,
+    ArchiveEnd,
+    ArchiveGenesis,
+    ArchiveHandover,
+    ByteStream,
+    Frame,
+    read_archive,
 )
+from taxledger.ledger.auditnotes import verify_note
+from taxledger.ledger.auditpledges import check_pledges
+from taxledger.ledger.auditreport import INVARIANTS, AuditReport, EngineSpan, Failure, Verdict
+from taxledger.ledger.checkpoint import Checkpoint, cosignature_message, make_origin
 from taxledger.ledger.crypto import verify_signature
 from taxledger.ledger.errors import InputError, VerificationError, check
 from taxledger.ledger.execute import Executed, Tip, execute_block, genesis_tip
-from taxledger.ledger.genesis import decode_genesis, origin_of
+from taxledger.ledger.genesis import decode_genesis
+from taxledger.ledger.handover import decides_by_votes
 from taxledger.ledger.header import Header, decode_header, vote_message
 from taxledger.ledger.members import Member, validators_hash_of
 from taxledger.ledger.policy import Policy, quorum
@@ -88,6 +88,9 @@ class _Audit:
     view: MapView | None = None
     validators: tuple[Member, ...] = ()
     header: Header | None = None
+    engine: str = ""
+    engine_from: int = 1
+    engines: list[EngineSpan] = field(default_factory=list)
     origin: str = ""
     complete: bool = False
     transactions: int = 0
@@ -114,6 +117,12 @@ class _Audit:
             state_root=self.view.root if self.view else hashing.EMPTY_ROOT,
             transactions=self.transactions,
             signatures=self.signatures,
+            engines=(*self.engines, self._span()) if self.engine else (),
+        )
+
+    def _span(self) -> EngineSpan:
+        return EngineSpan(
+            engine=self.engine, first=self.engine_from, last=self.tip.height if self.tip is not None else 0
         )
 
     # --- verdicts -------------------------------------------------------------------------------
@@ -149,6 +158,8 @@ class _Audit:
                     self._begin(genesis)
                 case ArchiveBlock() as block:
                     self._block(block)
+                case ArchiveHandover() as handover:
+                    self._handover(handover)
                 case ArchiveEnd() as end:
                     self._end(end)
                     return
@@ -170,10 +181,36 @@ class _Audit:
             self._fail("genesis", str(error))
             raise _Stop from error
         self.counts["genesis"].checked += 1
-        self.origin = origin_of(genesis, frame.leaf)
+        self.engine = genesis.engine
+        self.origin = make_origin(genesis.network, self.tip.chain_id, genesis.engine)
         self.validators = genesis.validators
         self.store.write(layer.store_batch(), sync=False)
         self.view = MapView.open(self.store, self.cache)
+
+    def _handover(self, frame: ArchiveHandover) -> None:
+        """From here on another engine decides.
+
+        The frame is the archive's own word, and it makes votes unnecessary for what follows. It can't hide that they
+        are missing: the present validators, a quorum, must have co-signed this very log under the new origin, and
+        each block after it too. An honest one does so only after it has left the former engine for good, and
+        co-signs under the new origin nothing but what the new engine decided. Of a quorum at most f lie; so more
+        than f honest validators have left, and no block after this one was decided by votes at all.
+        """
+        tip, _ = self._present()
+        followed = self._expect("handover", "height of the frame", expected=tip.height, got=frame.height)
+        if frame.engine == self.engine:
+            self._fail("handover", "the engine", expected="another than before", got=frame.engine)
+            followed = False
+        if not followed:
+            raise _Stop
+        try:
+            origin = make_origin(tip.network, tip.chain_id, frame.engine)
+            self._check_note("handover", frame.note, tip, origin)
+        except (InputError, VerificationError) as error:
+            self._fail("handover", str(error))
+            raise _Stop from error
+        self.engines.append(self._span())
+        self.engine, self.engine_from, self.origin = frame.engine, tip.height + 1, origin
 
     def _block(self, block: ArchiveBlock) -> None:
         tip, view = self._present()
@@ -270,6 +307,9 @@ class _Audit:
         header_hash = hashing.log_leaf(block.header_leaf)
         message = vote_message(executed.tip.chain_id, executed.header.height, header_hash)
         signed = [(member, message, signature) for member, signature in block.votes]
+        if not decides_by_votes(self.engine):
+            self._expect("votes", f"number of votes in a block of {self.engine}", expected=0, got=len(signed))
+            return
         self._check_quorum("votes", "vote", keys, signed)
 
     def _check_cosigns(self, block: ArchiveBlock, executed: Executed) -> None:
@@ -313,46 +353,18 @@ class _Audit:
             self._fail("checkpoint", "the last block", expected="at least one block", got="none")
             raise _Stop
         try:
-            self._check_note(end.note, tip)
+            self._check_note("checkpoint", end.note, tip, self.origin)
         except VerificationError as error:
             self._fail("checkpoint", str(error), expected=error.expected, got=error.got)
         if self.policy is not None:
             self._check_policy(self.policy, tip, self.header)
         self.complete = True
 
-    def _check_note(self, data: bytes, tip: Tip) -> None:
-        """As docs/protocol.md §10 checks a checkpoint, with the last block's validators for a policy."""
-        note = decode_note(data)
-        last = Checkpoint(origin=self.origin, size=tip.frontier.size, root=tip.frontier.root)
-        self._expect("checkpoint", "what is signed", expected=last, got=note.checkpoint)
-        log_keys = {
-            (self.origin, note_key_id(self.origin, LOG_TYPE, key)): key
-            for key in (member.log_key for member in self.validators)
-            if key is not None
-        }
-        for line in note.log_lines:
-            key = _known(log_keys, line.name, line.key_id)
-            verify_log_signature(key, note.checkpoint, line.signature)
-            self._verified()
-        cosign_keys = {}
-        for member in self.validators:
-            name, public_key = cosigner_name(tip.network, member.name), member.cosign_key or b""
-            cosign_keys[name, note_key_id(name, COSIGNATURE_TYPE, public_key)] = public_key
-        seen = set()
-        for signed in note.cosign_lines:
-            key = _known(cosign_keys, signed.name, signed.key_id)
-            if key in seen:
-                raise VerificationError("signer_repeated", "one co-signer twice", got=signed.name)
-            seen.add(key)
-            verify_cosignature(key, note.checkpoint, signed.time_s, signed.signature)
-            self._verified()
-        least = quorum(len(self.validators))
-        if len(seen) < least:
-            raise VerificationError("quorum_missing", "co-signatures", expected=least, got=len(seen))
-
-    def _verified(self) -> None:
-        self.signatures += 1
-        self.counts["checkpoint"].checked += 1
+    def _check_note(self, name: str, data: bytes, tip: Tip, origin: str) -> None:
+        last = Checkpoint(origin=origin, size=tip.frontier.size, root=tip.frontier.root)
+        verified = verify_note(data, last, tip.network, self.validators)
+        self.signatures += verified
+        self.counts[name].checked += 1 + verified
 
     def _check_policy(self, policy: Policy, tip: Tip, header: Header) -> None:
         self._expect("policy", "origin", expected=policy.origin, got=self.origin)
@@ -363,10 +375,3 @@ class _Audit:
         self._expect("policy", "witnesses", expected=policy.validators_hash, got=present)
         following = header.next_validators_hash
         self._expect("policy", "witnesses of the next block", expected=policy.validators_hash, got=following)
-
-
-def _known(keys: dict[tuple[str, bytes], bytes], name: str, key_id: bytes) -> bytes:
-    found = keys.get((name, key_id))
-    if found is None:
-        raise VerificationError("signer_unknown", "no validator's key", got=f"{name}+{key_id.hex()}")
-    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["INVARIANTS", "AuditReport", "Failure", "Verdict"]
+__all__ = ["INVARIANTS", "AuditReport", "EngineSpan", "Failure", "Verdict"]
 
 INVARIANTS: dict[str, str] = {
     "archive": "every frame is whole, canonical and in its place, and nothing follows the last",
@@ -21,8 +21,12 @@ INVARIANTS: dict[str, str] = {
     "pledges": "open pledges of a document never exceed its value, are of one record, and each has a valid permit",
     "validators": "each header names those that co-sign it, and those of the next block",
     "header": "the header leaf is, byte for byte, the one that executing the block gives",
-    "votes": "a quorum of the validators of that height voted for each header, and every vote verifies",
-    "cosignatures": "a quorum of them co-signed the log up to each header, and every co-signature verifies",
+    "handover": "each change of engine follows a block whose validators, a quorum, co-signed that log under the new "
+    "origin",
+    "votes": "where the engine decides by votes, a quorum of the validators of that height voted for each header, and "
+    "every vote verifies; elsewhere there are none",
+    "cosignatures": "a quorum of them co-signed the log up to each header under the origin of the engine that decided "
+    "it, and every co-signature verifies",
     "checkpoint": "the last checkpoint is of the last block, signed by the log and co-signed by a quorum",
     "policy": "origin, log keys and witnesses of the auditor's policy are those of the last block",
 }
@@ -70,6 +74,15 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSpan:
+    """The blocks ``first`` to ``last`` were decided by this engine; ``last`` is below ``first`` where none was yet."""
+
+    engine: str
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AuditReport:
     """The verdicts, in the order of ``INVARIANTS`` (``policy`` only where one was given).
 
@@ -82,6 +95,7 @@ class AuditReport:
         state_root: root of the state map after it.
         transactions: leaves of members, up to there.
         signatures: signatures verified.
+        engines: which engine decided which blocks, ascending.
     """
 
     verdicts: tuple[Verdict, ...]
@@ -93,6 +107,7 @@ class AuditReport:
     state_root: bytes
     transactions: int
     signatures: int
+    engines: tuple[EngineSpan, ...]
 
     @property
     def ok(self) -> bool:

@@ -35,6 +35,7 @@ from taxledger.ledger.signingjournals import begin_journals, cosign_journal_key
 from taxledger.ledger.statemap import MapLayer, MapView, PageCache
 from taxledger.ledger.store import Store
 from taxledger.ledger.transaction import VerifiedSignatures, decode_transaction
+from taxledger.ledger.verifierkeys import make_origin
 
 __all__ = ["Chain", "ChainReader", "StoredBlock", "Vote"]
 
@@ -69,6 +70,9 @@ class Chain(ChainReader):
         tip: after the newest decided block.
         view: state map after the newest decided block.
         certified: height of the newest certified block; the stored map is its state.
+        engine: the engine that orders now: the genesis names it unless the ledger was handed over.
+        engine_from: the first height that it orders.
+        origin: of checkpoints now; its last part is ``engine``.
     """
 
     def __init__(self, store: Store, genesis_leaf: bytes, cache: PageCache | None = None) -> None:
@@ -110,6 +114,7 @@ class Chain(ChainReader):
     def _recover(self) -> None:
         """Rebuild what is only in memory from what is durable."""
         decided, self.certified = self.decided_height(), self.certified_height()
+        self.read_engine()
         self.tip: Tip = self._tip_at(decided)
         self.view = MapView.open(self.store, self.cache)
         self._layers = []
@@ -130,6 +135,15 @@ class Chain(ChainReader):
             validators=tuple(validators_of(self.view)), pending=pending_proposal(self.view)
         )
         self.tip = replace(self.tip, governance=governance)
+
+    def read_engine(self) -> None:
+        """Take from the store who orders (``handover.py`` changes it)."""
+        self.engine, self.engine_from = self.present_engine()
+        self.origin = self.origin_of(self.engine)
+
+    def origin_of(self, engine: str) -> str:
+        """The origin of this ledger's checkpoints under an engine."""
+        return make_origin(self.genesis.network, self.chain_id, engine)
 
     def view_after(self, height: int) -> MapView:
         """The state map after the newest certified block or one above it."""

@@ -9,7 +9,8 @@ Layout of the store (numbers big-endian; the map's own keys begin with ``m``, ``
     B height8 → index8 of its header     V height8 → vote journal
     H → decided height8                  Y height8 → own co-signature
     F → certified height8                E → height8 of an engine that counts its own blocks
-    S, J → signingjournals.py
+    S, J → signingjournals.py            T → [engine] that this node is about to be handed over to
+    G → [engine, from height]            G height8 → handover after that block (handover.py)
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from dataclasses import dataclass
 
 from taxledger.ledger import canonical
 from taxledger.ledger.errors import InvariantError, check
+from taxledger.ledger.genesis import decode_genesis
+from taxledger.ledger.handover import Handover, decode_handover
 from taxledger.ledger.header import Header, decode_header
 from taxledger.ledger.store import Reader
 
@@ -26,6 +29,8 @@ __all__ = ["ChainReader", "StoredBlock"]
 DECIDED = b"H"
 CERTIFIED = b"F"
 ENGINE = b"E"
+PRESENT = b"G"
+HANDING_OVER = b"T"
 
 
 def at(letter: bytes, number: int) -> bytes:
@@ -46,8 +51,9 @@ class StoredBlock:
         transactions: leaves in log order, without the header.
         header_leaf: the header's bytes.
         results: one for each transaction, bytes.
-        votes: ``(member, signature)`` ascending, a quorum or more.
-        cosigns: ``(member, time_s, signature)`` ascending; empty until certified.
+        votes: ``(member, signature)`` ascending, a quorum or more; none of an engine that decides by itself.
+        cosigns: ``(member, time_s, signature)`` ascending; empty until certified; under the origin of the engine
+            that decided it.
     """
 
     height: int
@@ -74,6 +80,29 @@ class ChainReader:
         """How far an engine is that counts blocks of its own, also those that make none of the ledger; else 0."""
         found = self.reader.get(ENGINE)
         return 0 if found is None else int.from_bytes(found, "big")
+
+    def present_engine(self) -> tuple[str, int]:
+        """The engine that orders now, and the first height that it orders."""
+        found = self.reader.get(PRESENT)
+        if found is None:
+            return decode_genesis(self.leaf(0)).engine, 1
+        engine, from_height = canonical.decode(found)
+        return engine, from_height
+
+    def handing_over(self) -> str | None:
+        """The engine that this node is about to be handed over to: it takes no part in the present one."""
+        found = self.reader.get(HANDING_OVER)
+        return None if found is None else str(canonical.decode(found)[0])
+
+    def handover(self, height: int) -> Handover | None:
+        """The handover to another engine after a block (0: after the genesis), if there was one."""
+        found = self.reader.get(at(PRESENT, height))
+        return None if found is None else decode_handover(height, found)
+
+    def handovers(self, up_to: int) -> list[Handover]:
+        """All after blocks up to a height, ascending."""
+        pairs = self.reader.scan(at(PRESENT, 0), at(PRESENT, up_to + 1))
+        return [decode_handover(int.from_bytes(key[1:], "big"), value) for key, value in pairs]
 
     def leaf(self, index: int) -> bytes:
         """The bytes of a leaf. Raises InvariantError when the log does not reach that far."""
@@ -140,6 +169,7 @@ class ChainReader:
         begin, end = header.first_index, header.first_index + header.transactions
         leaves = tuple(value for _, value in self.reader.scan(at(b"L", begin), at(b"L", end)))
         results = tuple(self.results(height))
+        handover = self.handover(height)
         check(len(leaves) == len(results) == header.transactions, f"block {height} is incomplete")
         return StoredBlock(
             height=height,
@@ -147,7 +177,7 @@ class ChainReader:
             header_leaf=header_leaf,
             results=results,
             votes=self.votes(height),
-            cosigns=self.cosigns(height),
+            cosigns=self.cosigns(height) if handover is None else handover.former_cosigns,
         )
 
     def replaced_at(self, key: bytes, height: int) -> int | None:

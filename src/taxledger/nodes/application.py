@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from taxledger.ledger import canonical
 from taxledger.ledger.chain import Chain, Vote
-from taxledger.ledger.checkpoint import Checkpoint, cosignature_message, make_origin
+from taxledger.ledger.checkpoint import Checkpoint, cosignature_message
 from taxledger.ledger.crypto import Signer
 from taxledger.ledger.errors import FormatError, InvariantError, VerificationError, check
 from taxledger.ledger.execute import Executed, check_transaction, next_validators
@@ -113,7 +113,6 @@ class Application:
         self.chain = chain
         self.keys = keys
         self.now_ms = now_ms
-        self.origin = make_origin(chain.genesis.network, chain.chain_id, chain.genesis.engine)
         self.cosigned_s = 0
         self.may_sign = chain.begin_journals(self._journalled(), keys.fresh)
         self.signatures = SignatureMemory()
@@ -141,6 +140,11 @@ class Application:
         """What to tell the operator of a validator that must not sign, or None."""
         lost = [use for use in self._journalled() if use not in self.may_sign]
         return JOURNAL_LOST.format(use=lost[0]) if lost and self.is_validator else None
+
+    @property
+    def origin(self) -> str:
+        """Of every checkpoint that is signed or shown now."""
+        return self.chain.origin
 
     @property
     def quorum(self) -> int:

@@ -21,7 +21,14 @@ def archive_pieces(state: CertifiedState, note: bytes) -> Iterator[bytes]:
             yield state.chain.block(height)
 
     buffer = bytearray()
-    for frame in write_archive(state.chain.leaf(0), blocks(), height=state.height, note=note):
+    frames = write_archive(
+        state.chain.leaf(0),
+        blocks(),
+        height=state.height,
+        note=note,
+        handovers=state.chain.handovers(state.height),
+    )
+    for frame in frames:
         buffer += frame
         if len(buffer) >= _PIECE_BYTES:
             yield bytes(buffer)

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from taxledger.ledger.archive import write_archive
 from taxledger.ledger.chain import ChainReader, StoredBlock
-from taxledger.ledger.checkpoint import Checkpoint, encode_note, sign_checkpoint
+from taxledger.ledger.checkpoint import Checkpoint, encode_note, make_origin, sign_checkpoint
 from taxledger.ledger.crypto import Signer
 from taxledger.ledger.errors import InputError
-from taxledger.ledger.genesis import decode_genesis, origin_of
+from taxledger.ledger.genesis import chain_id, decode_genesis
 from taxledger.ledger.leveldb import LevelStore
 from taxledger.ledger.members import members_of
 from taxledger.ledger.merkle import frontier_at
@@ -81,7 +81,13 @@ class FolderLedger:
 
     def archive(self) -> Iterator[bytes]:
         """The archive, frame by frame, signed as the log by this member. Raises InputError for observers."""
-        return write_archive(self._chain.leaf(0), self._blocks(), height=self.height, note=self._note())
+        return write_archive(
+            self._chain.leaf(0),
+            self._blocks(),
+            height=self.height,
+            note=self._note(),
+            handovers=self._chain.handovers(self.height),
+        )
 
     def _blocks(self) -> Iterator[StoredBlock]:
         for height in range(1, self.height + 1):
@@ -91,7 +97,9 @@ class FolderLedger:
         leaf = self._chain.leaf(0)
         genesis = decode_genesis(leaf)
         checkpoint = Checkpoint(
-            origin=origin_of(genesis, leaf), size=self._chain.size(self.height), root=self._log_root()
+            origin=make_origin(genesis.network, chain_id(leaf), self._chain.present_engine()[0]),
+            size=self._chain.size(self.height),
+            root=self._log_root(),
         )
         members = {member.number: member for member in members_of(MapView.open(self._store))}
         lines = [

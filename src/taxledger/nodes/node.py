@@ -42,6 +42,7 @@ from taxledger.nodes.answers import Answers
 from taxledger.nodes.application import Application
 from taxledger.nodes.certification import Fork
 from taxledger.nodes.custodian.dossier import Custodian
+from taxledger.nodes.enginecheck import check_engine
 from taxledger.nodes.home import Home, host_port
 from taxledger.nodes.identity import TlsIdentity
 from taxledger.nodes.lifeline import bind_to_parent
@@ -84,6 +85,7 @@ class Node:
         self.keys = load_keys(home)
         cache = PageCache(settings.page_cache_bytes)
         chain = Chain(LevelStore(home.store_path), home.genesis(), cache)
+        check_engine(home, chain)
         self.application = Application(chain, self.keys, _now_ms)
         if lost := spend_tokens(home, self.application):
             self.log.error("this node does not sign", reason=lost)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import io
 import tempfile
@@ -216,6 +217,7 @@ def _report_json(report: AuditReport, differences: list[str], *, holds: bool) ->
         "state_root": report.state_root,
         "transactions": report.transactions,
         "signatures": report.signatures,
+        "engines": [dataclasses.asdict(each) for each in report.engines],
         "invariants": [_verdict_json(each) for each in report.verdicts],
         "differences": differences,
     }
@@ -251,6 +253,8 @@ def _print_report(report: AuditReport, differences: list[str], *, holds: bool) -
                 say(f"  got      {each.failure.got}")
     for text in differences:
         say(text)
+    for span in report.engines:
+        say(f"blocks {span.first} to {span.last} decided by {span.engine}")
     verdict = "everything holds" if holds else "NOT in order"
     say(
         f"{verdict}: {report.origin or 'no ledger'}, height {report.height}, "
