@@ -14,6 +14,7 @@ import pytest
 from chainkit import (
     INVOICE,
     ISSUER,
+    PURPOSES,
     SUSPENDED,
     TestChain,
     attest,
@@ -36,6 +37,7 @@ from taxledger.ledger.errors import FormatError, InputError, RefusedError
 from taxledger.ledger.execute import check_transaction, genesis_tip, next_validators
 from taxledger.ledger.governance import (
     LAPSE_AFTER_BLOCKS,
+    member_replace,
     member_set,
     parameter_set,
     pending_proposal,
@@ -283,6 +285,26 @@ def test_the_header_names_the_next_validators_before_they_are_asked(chain):
     assert pending_proposal(chain.view).state == 1
     assert chain.result(encode_approve(proposal), member=4) == (0, None)
     assert pending_proposal(chain.view).state == 2
+
+
+def test_a_member_is_replaced_in_one_block(chain):
+    """Four validators before, four after, and never three."""
+    keys = [signer(8, purpose) for purpose in ("transaction", "vote", "log", "cosign")]
+    change = member_replace(4, validator(8, name="v8"), chain.chain_id, keys)
+    accept(chain, change)
+    for _ in range(2):
+        assert [each.number for each in validators_of(chain.view)] == [1, 2, 3, 4]
+        chain.add()
+    assert [each.number for each in validators_of(chain.view)] == [1, 2, 3, 8]
+    headers = [block.executed.header for block in chain.blocks]
+    assert headers[1].next_validators_hash == headers[2].validators_hash
+    assert headers[1].validators_hash != headers[2].validators_hash
+    former = member_of(chain.view, 4)
+    assert (former.status, former.height, former.name) == (3, 3, "v4")
+    assert (member_of(chain.view, 8).status, member_of(chain.view, 8).height) == (1, 3)
+    assert chain.execute(chain.sign(encode_propose(FEE), 4)).skipped[0][1] == "member_inactive"
+    again = member_replace(4, validator(9, name="v9"), chain.chain_id, [signer(9, each) for each in PURPOSES])
+    assert chain.result(encode_propose(again), member=1) == (17, None), "removed already"
 
 
 def test_five_validators_may_become_four_and_not_three(chain):

@@ -10,6 +10,7 @@ from chainkit import (
     FILING,
     INVOICE,
     ISSUER,
+    PURPOSES,
     TestChain,
     attest,
     client,
@@ -26,8 +27,8 @@ from chainkit import (
 from taxledger.ledger import canonical, hashing, limits, statekeys
 from taxledger.ledger.builtin import BUILTIN
 from taxledger.ledger.errors import EncodingError, FormatError
-from taxledger.ledger.governance import member_set, parameter_set, schema_register
-from taxledger.ledger.members import MemberStatus, member_of
+from taxledger.ledger.governance import member_replace, member_set, parameter_set, schema_register
+from taxledger.ledger.members import MemberRole, MemberStatus, member_of
 from taxledger.ledger.operations import (
     AmendChange,
     RevokeChange,
@@ -296,7 +297,27 @@ def changes_refused(chain: TestChain) -> dict[str, list]:
     new = client(9, "new")
     good = member_set(new, chain_id, [signer(9)])
     v2 = validator(2)
+    v8 = validator(8, name="v8")
+    keys8 = [signer(8, each) for each in PURPOSES]
+    swap = member_replace(2, v8, chain_id, keys8)
     return {
+        "replace: nobody": member_replace(77, v8, chain_id, keys8),
+        "replace: no number": ["member.replace", "2", *swap[2:]],
+        "replace: too long": [*swap, 1],
+        "replace: itself": member_replace(2, v2, chain_id, []),
+        "replace: a number taken": member_replace(2, replace(v8, number=CLIENT), chain_id, keys8),
+        "replace: by one that is suspended": member_replace(
+            2, replace(v8, status=MemberStatus.SUSPENDED), chain_id, keys8
+        ),
+        "replace: by an observer, three validators left": member_replace(
+            2, client(8, "new", role=MemberRole.OBSERVER), chain_id, [signer(8)]
+        ),
+        "replace: the name that leaves": member_replace(2, replace(v8, name="v2"), chain_id, keys8),
+        "replace: a key of the one that leaves": member_replace(
+            2, replace(v8, vote_key=v2.vote_key), chain_id, [*keys8[:1], signer(2, "vote"), *keys8[2:]]
+        ),
+        "replace: no proof": [*swap[:4], swap[4][1:]],
+        "replace: proof for another number": [*swap[:2], 9, *swap[3:]],
         "unknown": ["member.drop", 1],
         "too long": [*good, 1],
         "no number": ["member.set", "9", good[2], good[3]],

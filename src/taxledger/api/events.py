@@ -78,6 +78,7 @@ EVENT_TYPES = {
 }
 _PROPOSED = {
     "member.set": "taxledger.member.proposed",
+    "member.replace": "taxledger.member.proposed",
     "member.convict": "taxledger.member.convicted",
     "parameter.set": "taxledger.parameter.proposed",
     "schema.register": "taxledger.schema.proposed",

@@ -29,6 +29,7 @@ from taxledger.ledger.genesis import check_parameter
 from taxledger.ledger.hashing import domain_hash, sha256
 from taxledger.ledger.members import (
     Member,
+    MemberStatus,
     StateReader,
     encode_member,
     member_entry,
@@ -50,6 +51,7 @@ __all__ = [
     "encode_proposal",
     "key_proof_message",
     "may_follow",
+    "member_replace",
     "member_set",
     "parameter_set",
     "pending_proposal",
@@ -148,7 +150,7 @@ def pending_proposal(state: StateReader) -> Proposal | None:
 
 def changes_members(change: Change) -> bool:
     """Whether a change, once in force, may change who validates."""
-    return change[0] in ("member.set", CONVICT)
+    return change[0] in ("member.set", "member.replace", CONVICT)
 
 
 # --- changes --------------------------------------------------------------------------------
@@ -172,6 +174,18 @@ def member_set(member: Member, chain_id: bytes, signers: Sequence[crypto.Signer]
     return ["member.set", member.number, member_entry(replace(member, height=0)), proofs]
 
 
+def member_replace(
+    former: int, member: Member, chain_id: bytes, signers: Sequence[crypto.Signer]
+) -> list[Any]:
+    """The change that removes a member and adds a new one at once, so that there are never too few in between.
+
+    Args:
+        former: number of the member that leaves.
+        member, chain_id, signers: as of ``member_set``; the number is that of nobody yet.
+    """
+    return ["member.replace", former, *member_set(member, chain_id, signers)[1:]]
+
+
 def parameter_set(name: str, value: int) -> list[Any]:
     """The change that sets a parameter of the network."""
     return ["parameter.set", name, value]
@@ -191,6 +205,8 @@ def check_change(change: Change, *, state: StateReader, chain_id: bytes) -> None
     match list(change):
         case ["member.set", number, entry, list(proofs)]:
             _check_member_set(parse_entry(number, entry), proofs, state, chain_id)
+        case ["member.replace", former, number, entry, list(proofs)]:
+            _check_member_replace(former, parse_entry(number, entry), proofs, state, chain_id)
         case ["parameter.set", name, value]:
             check_parameter(name, value)
         case [str(what), number, evidence] if what == CONVICT:
@@ -201,11 +217,15 @@ def check_change(change: Change, *, state: StateReader, chain_id: bytes) -> None
                 raise FormatError(f"schema {schema.number} of kind {schema.kind} is registered already")
         case _:
             raise FormatError(
-                "expected a change member.set, member.convict, parameter.set or schema.register"
+                "expected a change member.set, member.replace, member.convict, parameter.set or "
+                "schema.register"
             )
 
 
-def _check_member_set(member: Member, proofs: list[Any], state: StateReader, chain_id: bytes) -> None:
+def _check_member_set(
+    member: Member, proofs: list[Any], state: StateReader, chain_id: bytes, leaving: Member | None = None
+) -> None:
+    """``leaving`` is the member that goes with this change: its name and keys stay taken."""
     if member.height:
         raise FormatError("expected height 0 in a proposed entry")
     members = members_of(state)
@@ -216,12 +236,25 @@ def _check_member_set(member: Member, proofs: list[Any], state: StateReader, cha
     if len(others) + 1 > limits.members_max:
         raise FormatError(f"expected at most {limits.members_max} members")
     now = sum(each.is_validator for each in members)
-    then = sum(each.is_validator for each in others) + member.is_validator
+    then = sum(each.is_validator for each in others if each != leaving) + member.is_validator
     least = max(1, min(now, _VALIDATORS_MIN))
     if not least <= then <= limits.validators_max:
         raise FormatError(
             f"expected {least} to {limits.validators_max} validators after the change, got {then}"
         )
+
+
+def _check_member_replace(
+    former: Any, member: Member, proofs: list[Any], state: StateReader, chain_id: bytes
+) -> None:
+    leaving = member_of(state, former)
+    if leaving is None or leaving.status == MemberStatus.REMOVED:
+        raise FormatError("expected the number of a member that is not removed, to be replaced")
+    if member_of(state, member.number) is not None:
+        raise FormatError(f"expected a number that no member has or had, got {member.number}")
+    if not member.is_active:
+        raise FormatError("expected an active member in the place of the one that leaves")
+    _check_member_set(member, proofs, state, chain_id, leaving)
 
 
 def _check_unlike_others(member: Member, others: Sequence[Member]) -> None:
@@ -261,6 +294,14 @@ def change_writes(change: Change, height: int, state: StateReader) -> dict[bytes
         case ["member.set", number, entry, _]:
             member = replace(parse_entry(number, entry), height=height)
             return {statekeys.member_key(number): encode_member(member)}
+        case ["member.replace", former, number, entry, _]:
+            member = replace(parse_entry(number, entry), height=height)
+            leaving = member_of(state, former)
+            writes = {statekeys.member_key(number): encode_member(member)}
+            if leaving is not None:  # it was checked, and members never go
+                removed = replace(leaving, status=MemberStatus.REMOVED, height=height)
+                writes[statekeys.member_key(former)] = encode_member(removed)
+            return writes
         case [str(what), number, evidence] if what == CONVICT:
             return conviction_writes(number, evidence, height, state)
         case ["parameter.set", name, value]:

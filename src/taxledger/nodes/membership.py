@@ -155,6 +155,10 @@ def what_changes(change: Sequence[Any], members: Sequence[Member]) -> str:
                 if name not in ("number", "height") and getattr(before, name) != getattr(member, name)
             ]
             return f"{before.name}: {'; '.join(parts) or 'nothing changes'}"
+        case ["member.replace", former, number, entry, _]:
+            leaving = next((each.name for each in members if each.number == former), f"member {former}")
+            member = parse_entry(number, entry)
+            return f"remove {leaving}, and add {member.name} as member {number}, {ROLE_NAMES[member.role]}"
         case ["member.convict", number, _]:
             before = next((each for each in members if each.number == number), None)
             return f"suspend {before.name if before else f'member {number}'}: convicted by fork evidence"
@@ -168,9 +172,13 @@ def what_changes(change: Sequence[Any], members: Sequence[Member]) -> str:
 
 def proposal_text(proposal: Proposal, members: Sequence[Member]) -> str:
     """``what_changes``, also for one that is in force: then there is nothing to compare it with any more."""
-    if proposal.is_pending or proposal.change[0] != "member.set":
-        return what_changes(proposal.change, members)
-    return f"the entry of {proposal.change[2][1]}"
+    change = proposal.change
+    if proposal.is_pending or change[0] not in ("member.set", "member.replace"):
+        return what_changes(change, members)
+    if change[0] == "member.replace":
+        leaving = next((each.name for each in members if each.number == change[1]), f"member {change[1]}")
+        return f"{change[3][1]} in the place of {leaving}"
+    return f"the entry of {change[2][1]}"
 
 
 def _shown(name: str, value: Any) -> str:

@@ -18,16 +18,20 @@ from taxledger.nodes.home import place_file
 from taxledger.nodes.pki import Authorities, authority_hash, split_certificates
 from taxledger.nodes.replica import CertifiedState
 
-__all__ = ["Trust", "accepted_entry", "authority_hashes", "proposed_entry"]
+__all__ = ["KNOWN_FOLDER", "Trust", "accepted_entry", "authority_hashes", "proposed_entry"]
 
+KNOWN_FOLDER = "known"
+"""Of ``tls/``: authorities that came with a new member's public file, before anybody trusts them."""
 _PEM_BYTES_MAX = 8_000
 
 
 def proposed_entry(proposal: Proposal | None) -> Member | None:
-    """The entry that a pending ``member.set`` would write; None for any other change."""
-    if proposal is None or proposal.change[0] != "member.set":
-        return None
-    return parse_entry(proposal.change[1], proposal.change[2])
+    """The entry that a pending ``member.set`` or ``member.replace`` would write; None for any other change."""
+    match list(proposal.change) if proposal is not None else []:
+        case ["member.set", number, entry, _] | ["member.replace", _, number, entry, _]:
+            return parse_entry(number, entry)
+        case _:
+            return None
 
 
 def accepted_entry(proposal: Proposal | None) -> Member | None:
@@ -107,6 +111,7 @@ class Trust:
             self.peers_path,
             *sorted(self._folder.glob("ca.pem")),
             *sorted(self._folder.glob("*/ca.pem")),
+            *sorted((self._folder / KNOWN_FOLDER).glob("*.pem")),
         ]
         stamps = tuple((path, path.stat().st_ino, path.stat().st_mtime_ns) for path in paths)
         if self._index is None or self._index[0] != stamps:
