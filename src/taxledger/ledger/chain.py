@@ -31,6 +31,7 @@ from taxledger.ledger.header import decode_header
 from taxledger.ledger.members import validators_of
 from taxledger.ledger.merkle import Frontier, frontier_at
 from taxledger.ledger.operations import Amend, Revoke, decode_operation
+from taxledger.ledger.setchanges import INDEXED, entry_at_tip, index_entries, is_last_of_its_set
 from taxledger.ledger.signingjournals import begin_journals, cosign_journal_key
 from taxledger.ledger.statemap import MapLayer, MapView, PageCache
 from taxledger.ledger.store import Store
@@ -106,6 +107,7 @@ class Chain(ChainReader):
             at(b"L", 0): self.genesis_leaf,
             DECIDED: bytes(8),
             CERTIFIED: bytes(8),
+            INDEXED: b"\x01",
             **{node_key(level, index): value for (level, index), value in nodes.items()},
             **layer.store_batch(),
         }
@@ -135,6 +137,11 @@ class Chain(ChainReader):
             validators=tuple(validators_of(self.view)), pending=pending_proposal(self.view)
         )
         self.tip = replace(self.tip, governance=governance)
+        if self.store.get(INDEXED) is None:
+            entries = index_entries(
+                self, self.genesis, self._tip_at(self.certified), self.view_after(self.certified)
+            )
+            self.store.write({INDEXED: b"\x01", **entries})
 
     def read_engine(self) -> None:
         """Take from the store who orders (``handover.py`` changes it)."""
@@ -366,6 +373,8 @@ class Chain(ChainReader):
             at(b"Y", height - 1): None,
             CERTIFIED: height.to_bytes(8, "big"),
         }
+        if is_last_of_its_set(self.header(height)):
+            batch.update(entry_at_tip(self, self._tip_at(height), self.view_after(height), cosigns))
         self.store.write(batch)
         if self.cache is not None:
             layer.enter(self.cache)

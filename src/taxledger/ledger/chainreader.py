@@ -11,6 +11,7 @@ Layout of the store (numbers big-endian; the map's own keys begin with ``m``, ``
     F → certified height8                E → height8 of an engine that counts its own blocks
     S, J → signingjournals.py            T → [engine] that this node is about to be handed over to
     G → [engine, from height]            G height8 → handover after that block (handover.py)
+    K height8 → link to the next validators, K → 1 (setchanges.py)
 """
 
 from __future__ import annotations

@@ -87,6 +87,11 @@ evidence_years_max = 30
 evidence_kinds_max = 16
 checkpoint_bytes_max = 16_384
 policy_bytes_max = 65_536
+policy_links_max = 1_024
+"""Changes of the set of validators that one file of links leads over."""
+policy_links_bytes_max = 16 * 1024 * 1024
+policy_trust_days_default = 90
+"""Local: how long ago a policy may have been verified when it is followed to a newer one."""
 answer_age_ms_default = 10 * 60 * 1_000
 
 # --- fork evidence --------------------------------------------------------------------------

@@ -22,6 +22,7 @@ __all__ = [
     "Frontier",
     "GetNode",
     "frontier_at",
+    "inclusion_root",
     "prove_consistency",
     "prove_inclusion",
     "root_of",
@@ -157,9 +158,19 @@ def verify_inclusion(leaf_hash: bytes, index: int, size: int, proof: Sequence[by
     Raises:
         VerificationError: ``inclusion_invalid``.
     """
+    _check_hashes("inclusion_invalid", root)
+    _check_root("inclusion_invalid", "root", inclusion_root(leaf_hash, index, size, proof), root)
+
+
+def inclusion_root(leaf_hash: bytes, index: int, size: int, proof: Sequence[bytes]) -> bytes:
+    """The one root that ``proof`` leads to from the leaf at ``index``: what a signature must then cover.
+
+    Raises:
+        VerificationError: ``inclusion_invalid``: the proof has not the length for that place.
+    """
     code = "inclusion_invalid"
     _check_sizes(code, index, size)
-    _check_hashes(code, leaf_hash, root)
+    _check_hashes(code, leaf_hash)
     if index == size:
         raise VerificationError(code, "the leaf is not in the log", expected=f"below {size}", got=index)
     path = _checked_proof(code, proof)
@@ -176,7 +187,7 @@ def verify_inclusion(leaf_hash: bytes, index: int, size: int, proof: Sequence[by
         position, last = position >> 1, last >> 1
     if last != 0:
         raise VerificationError(code, "the proof is too short", got=len(path))
-    _check_root(code, "root", node, root)
+    return node
 
 
 def verify_consistency(old: int, old_root: bytes, new: int, new_root: bytes, proof: Sequence[bytes]) -> None:

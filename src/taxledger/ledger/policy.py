@@ -29,6 +29,7 @@ from taxledger.ledger.checkpoint import (
     vkey,
 )
 from taxledger.ledger.errors import FormatError, LimitError, VerificationError, check
+from taxledger.ledger.policydate import Verified, with_verified
 
 __all__ = [
     "Policy",
@@ -77,13 +78,20 @@ class Policy:
 # --- writing and reading --------------------------------------------------------------------
 
 
-def encode_policy(*, origin: str, log_keys: Sequence[bytes], witnesses: Mapping[str, bytes]) -> bytes:
+def encode_policy(
+    *,
+    origin: str,
+    log_keys: Sequence[bytes],
+    witnesses: Mapping[str, bytes],
+    verified: Verified | None = None,
+) -> bytes:
     """A policy file, its lines in the order given.
 
     Args:
         origin: the chain's origin.
         log_keys: 32-byte log keys of the validators.
         witnesses: member name -> 32-byte co-signing key.
+        verified: when it was verified, for the comment line that says so.
 
     Raises:
         FormatError, LimitError: no verifier would accept such a policy.
@@ -96,7 +104,7 @@ def encode_policy(*, origin: str, log_keys: Sequence[bytes], witnesses: Mapping[
     lines.append(f"quorum {_GROUP}")
     data = "".join(f"{line}\n" for line in lines).encode()
     decode_policy(data)
-    return data
+    return data if verified is None else with_verified(data, verified)
 
 
 def decode_policy(data: bytes) -> Policy:

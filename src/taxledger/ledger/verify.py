@@ -178,7 +178,8 @@ def verify_header(leaf: bytes, policy: Policy, note: SignedCheckpoint, engine: s
         if named != trusted:
             raise VerificationError(
                 "policy_outdated",
-                "the validators are not the policy's: get the new policy, not from this node",
+                "the validators are not the policy's: taxledger policy update follows them, unless this is "
+                "older than the policy",
                 expected=trusted.hex(),
                 got=named.hex(),
             )

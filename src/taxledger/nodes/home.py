@@ -34,6 +34,7 @@ __all__ = [
     "HomeConfig",
     "host_port",
     "place_file",
+    "read_client",
     "read_secret",
     "sync_folder",
     "write_secret",
@@ -101,6 +102,18 @@ def read_secret(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot read it: {error.strerror}") from error
+
+
+def read_client(folder: Path) -> Client:
+    """``client.json`` of a home. Raises InputError."""
+    path = folder / "client.json"
+    try:
+        value = json.loads(read_secret(path))
+        client = Client(url=value["url"], key=value["key"], ca=value.get("ca"))
+        host_port(client.url)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise FormatError(f'{path}: expected a JSON object {{"url", "key"}}') from error
+    return client
 
 
 class Home:
@@ -195,14 +208,7 @@ class Home:
 
     def client(self) -> Client:
         """URL and API key of this home's node, for the local CLI."""
-        path = self.path / "client.json"
-        try:
-            value = json.loads(read_secret(path))
-            client = Client(url=value["url"], key=value["key"], ca=value.get("ca"))
-            host_port(client.url)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise FormatError(f'{path}: expected a JSON object {{"url", "key"}}') from error
-        return client
+        return read_client(self.path)
 
     def _read(self, path: Path, bytes_max: int) -> bytes:
         try:

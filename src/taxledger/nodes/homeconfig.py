@@ -18,7 +18,7 @@ __all__ = [
     "ROLES",
     "HomeConfig",
     "Peer",
-    "check_engine_address",
+    "check_address",
     "check_engine_peer",
     "decode_config",
     "encode_config",
@@ -29,7 +29,7 @@ ROLES = ("validator", "observer")
 ENGINES = ("embedded", "cometbft")
 MEMBER_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}\Z")
 NETWORK_NAME = re.compile(r"[a-z][a-z0-9.-]{0,62}\Z")
-_ENGINE_ADDRESS = re.compile(r"(?:[0-9A-Za-z.-]{1,253}|\[[0-9a-fA-F:.]{2,45}\]):([0-9]{1,5})\Z")
+_ADDRESS = re.compile(r"(?:[0-9A-Za-z.-]{1,253}|\[[0-9a-fA-F:.]{2,45}\]):([0-9]{1,5})\Z")
 _ENGINE_PEER = re.compile(r"([0-9a-f]{40})@(.*)\Z")
 
 
@@ -62,14 +62,23 @@ class HomeConfig:
     peer_url: str
     peers: tuple[Peer, ...]
     """All members with a node, ascending by number, this one included."""
+    peer_listen: str | None = None
+    """``host:port`` to listen at for peers, where it is not that of ``peer_url`` (another name, a port passed on)."""
     engine_address: str | None = None
-    """``host:port`` at which its ordering engine listens for those of others; None without such an engine."""
+    """``host:port`` at which the ordering engines of others reach its own; None without such an engine."""
+    engine_listen: str | None = None
+    """``host:port`` for its ordering engine to listen at, where it is not ``engine_address``."""
     vault: VaultConfig = field(default_factory=VaultConfig)
     """The keys of its sealed stores."""
 
     @property
     def is_sequencer(self) -> bool:
         return self.number == self.sequencer
+
+    @property
+    def peer_address(self) -> tuple[str, int]:
+        """Host and port to listen at for peers."""
+        return host_port(self.peer_url if self.peer_listen is None else f"https://{self.peer_listen}")
 
     @property
     def others(self) -> tuple[Peer, ...]:
@@ -89,11 +98,11 @@ def host_port(url: str) -> tuple[str, int]:
     return host, port
 
 
-def check_engine_address(value: str) -> str:
-    """A ``host:port`` of an ordering engine, as it is. Raises FormatError otherwise."""
-    match = _ENGINE_ADDRESS.match(value)
+def check_address(value: str) -> str:
+    """A ``host:port``, as it is. Raises FormatError otherwise."""
+    match = _ADDRESS.match(value)
     if match is None or not 1 <= int(match[1]) <= 65_535:
-        raise FormatError(f"expected an engine address host:port, got {value!r:.300}")
+        raise FormatError(f"expected an address host:port, got {value!r:.300}")
     return value
 
 
@@ -102,7 +111,7 @@ def check_engine_peer(value: str) -> str:
     match = _ENGINE_PEER.match(value)
     if match is None:
         raise FormatError(f"expected an engine nodeid@host:port, the id of 40 hex digits, got {value!r:.300}")
-    check_engine_address(match[2])
+    check_address(match[2])
     return value
 
 
@@ -187,7 +196,9 @@ def decode_config(document: dict[str, Any]) -> HomeConfig:
         api_url=_url(document, "api.url", "https" if _is_https(document) else "http"),
         peer_url=_url(document, "peer.url", "https"),
         peers=peers,
-        engine_address=_optional(document, "engine.address", check_engine_address),
+        peer_listen=_optional(document, "peer.listen", check_address),
+        engine_address=_optional(document, "engine.address", check_address),
+        engine_listen=_optional(document, "engine.listen", check_address),
         vault=decode_vault(document),
     )
     numbers = [each.number for each in peers]
@@ -219,8 +230,12 @@ def encode_config(config: HomeConfig) -> str:
         "[peer]",
         f'url = "{config.peer_url}"',
     ]
+    if config.peer_listen is not None:
+        lines.append(f'listen = "{config.peer_listen}"')
     if config.engine_address is not None:
         lines += ["", "[engine]", f'address = "{config.engine_address}"']
+        if config.engine_listen is not None:
+            lines.append(f'listen = "{config.engine_listen}"')
     for each in config.peers:
         lines += [
             "",

@@ -286,7 +286,7 @@ class Node:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        host, port = host_port(self.home.config.peer_url)
+        host, port = self.home.config.peer_address
         peer_server = self._peer_server()
         await peer_server.start(host, port)
         app = create_app(

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from taxledger.ledger.errors import FormatError, RefusedError, UnavailableError
+from taxledger.ledger.errors import FormatError, RefusedError, UnavailableError, VerificationError
 from taxledger.ledger.hashing import sha256
 
 __all__ = [
@@ -35,9 +35,11 @@ __all__ = [
     "issue_certificate",
     "make_authority",
     "make_credentials",
+    "sign_as_authority",
     "split_certificates",
     "validity_of",
     "validity_of_der",
+    "verify_authority_signature",
 ]
 
 _AUTHORITY_DAYS = 3_650
@@ -201,6 +203,38 @@ def _authority_key(pem: bytes, ca: x509.Certificate) -> ec.EllipticCurvePrivateK
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != ca.public_key():
         raise FormatError("expected the private key of this authority, got another key")
     return key
+
+
+def sign_as_authority(authority_pem: bytes, authority_key_pem: bytes, message: bytes) -> bytes:
+    """A signature of the authority's key (ECDSA P-256 with SHA-256, DER), other than of a certificate.
+
+    Raises:
+        FormatError: not PEM, or the key of another authority.
+    """
+    key = _authority_key(authority_key_pem, _load(authority_pem, "an authority's certificate"))
+    return key.sign(message, ec.ECDSA(hashes.SHA256()))
+
+
+def verify_authority_signature(authority_pem: bytes, signature: bytes, message: bytes, *, name: str) -> None:
+    """Returns when ``signature`` is that of ``sign_as_authority``, and the authority is of member ``name``.
+
+    Raises:
+        FormatError: not one PEM certificate of an authority with that common name.
+        VerificationError: ``signature_invalid``.
+    """
+    ca = _load(authority_pem, "an authority's certificate")
+    names = [str(each.value) for each in ca.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    key = ca.public_key()
+    if names != [name] or not isinstance(key, ec.EllipticCurvePublicKey):
+        raise FormatError(f"expected a TLS authority (ECDSA) of {name}, got one of {', '.join(names)!r:.100}")
+    if len(split_certificates(authority_pem)) != 1:
+        raise FormatError(f"expected one certificate as the TLS authority of {name}")
+    try:
+        key.verify(signature, message, ec.ECDSA(hashes.SHA256()))
+    except InvalidSignature as error:
+        raise VerificationError(
+            "signature_invalid", f"{name}: the TLS authority did not sign this content"
+        ) from error
 
 
 def issue_certificate(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from taxledger.ledger.errors import InputError, RefusedError, UnavailableError
+from taxledger.nodes.cli.ceremony import enter, init, prove
 from taxledger.nodes.cli.output import (
     HomeOption,
     JsonOption,
@@ -363,7 +364,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands ``member …``."""
     group = typer.Typer(no_args_is_help=True, help="Who is on the ledger, and how its members change that.")
     group.command("list")(list_members)
-    for command in (show, proposals, rotate, propose, approve, certificate):
+    for command in (init, prove, enter, show, proposals, rotate, propose, approve, certificate):
         group.command()(command)
     for status, verb, text in (
         (2, "suspend", "Propose that a member is suspended: its signature and its node count for nothing."),

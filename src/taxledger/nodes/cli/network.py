@@ -18,7 +18,7 @@ from taxledger.nodes.cli.output import JsonOption, missing_package, note, print_
 if TYPE_CHECKING:
     from taxledger.nodes.control import NodeFacts
 
-__all__ = ["grant_all_scopes", "make_network", "register", "require_node_packages"]
+__all__ = ["grant_all_scopes", "make_network", "register", "require_node_packages", "split_names"]
 
 DirectoryArgument = Annotated[Path, typer.Argument(metavar="DIR", help="The network's folder.")]
 MemberOption = Annotated[
@@ -66,7 +66,7 @@ def make_network(
     )
 
 
-def _names(text: str, option: str) -> list[str]:
+def split_names(text: str, option: str) -> list[str]:
     names = [name.strip() for name in text.split(",")] if text else []
     if not all(names):
         raise InputError(f"expected names with commas between them in {option}, got {text!r}")
@@ -82,7 +82,7 @@ def _issues(texts: Sequence[str]) -> dict[str, list[int]] | None:
         name, equals, kinds = text.partition("=")
         if not name or not equals or name in issues:
             raise InputError(f"expected --issues NAME=kind,kind, each name once, got {text!r}")
-        issues[name] = [parse_kind(each) for each in _names(kinds, "--issues")]
+        issues[name] = [parse_kind(each) for each in split_names(kinds, "--issues")]
     return issues or None
 
 
@@ -117,7 +117,7 @@ def create(
     Example: taxledger network create net --members tax,procurement,bank1,bank2
     --issues tax=vat_invoice,tax_filing,tax_arrears --issues procurement=procurement_award
     """
-    chosen, following = _names(members, "--members"), _names(observers, "--observers")
+    chosen, following = split_names(members, "--members"), split_names(observers, "--observers")
     make_network(
         directory,
         members=chosen,
@@ -214,7 +214,11 @@ def require_node_packages() -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the commands ``network …``."""
-    group = typer.Typer(no_args_is_help=True, help="Make, start, stop and watch a network on this machine.")
-    for command in (create, start, stop, status):
+    from taxledger.nodes.cli.ceremony import assemble
+
+    group = typer.Typer(
+        no_args_is_help=True, help="Make a network; start, stop and watch one on this machine."
+    )
+    for command in (create, assemble, start, stop, status):
         group.command()(command)
     app.add_typer(group, name="network")

@@ -154,7 +154,7 @@ def _p2p(config: HomeConfig) -> dict[str, Value]:
         if each.engine is not None and "validator" in (config.role, each.role)
     ]
     return {
-        "laddr": f"tcp://{config.engine_address}",
+        "laddr": f"tcp://{config.engine_listen or config.engine_address}",
         "external_address": str(config.engine_address),
         "persistent_peers": ",".join(peers),
         "unconditional_peer_ids": ",".join(each.partition("@")[0] for each in peers),

@@ -1,0 +1,175 @@
+"""Where the set of validators changed, kept so that verifiers can follow it (``policylinks.py``).
+
+One entry of the store, ``K height8``, for each block that was the last of its set: a whole link, written with the
+block's certificate. It needs nothing else of the store, so it outlives the pruning of its block, and what another
+node gives of it proves itself.
+
+Stores from before this index have none: their entries are made once, from the proposals in the state map, which
+name every change that ever came into force; no block has to be looked at but the last of each set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from taxledger.ledger.calls import RuleState
+from taxledger.ledger.chainreader import ChainReader, at
+from taxledger.ledger.errors import RefusedError
+from taxledger.ledger.execute import Tip, next_validators
+from taxledger.ledger.genesis import Genesis
+from taxledger.ledger.governance import ProposalState, change_writes, changes_members, decode_proposal
+from taxledger.ledger.header import Header, decode_header
+from taxledger.ledger.members import (
+    Member,
+    StateReader,
+    cosign_vkey,
+    encode_member,
+    validators_hash_of,
+    validators_of,
+)
+from taxledger.ledger.merkle import prove_inclusion
+from taxledger.ledger.policy import quorum
+from taxledger.ledger.policylinks import SetLink, decode_link, encode_link
+from taxledger.ledger.statekeys import member_key
+
+__all__ = ["INDEXED", "entry_at_tip", "index_entries", "is_last_of_its_set", "links_from"]
+
+INDEXED = b"K"
+"""Present once the store has all its entries."""
+
+Cosigns = Sequence[tuple[int, int, bytes]]
+"""(member, seconds, signature)."""
+
+
+def is_last_of_its_set(header: Header) -> bool:
+    """Whether others co-sign the next block."""
+    return header.validators_hash != header.next_validators_hash
+
+
+def _entry(
+    chain: ChainReader,
+    height: int,
+    cosigns: Cosigns,
+    *,
+    now: Iterable[Member],
+    then: Iterable[Member],
+    network: str,
+) -> dict[bytes, bytes]:
+    """What the index holds for a certified block that is the last of its set.
+
+    Args:
+        chain: with the block and the log up to it.
+        height: of the block.
+        cosigns: a quorum or more.
+        now: the validators of the block.
+        then: those of the next one.
+        network: its name.
+    """
+    header = chain.header(height)
+    names = {each.number: each.name for each in now}
+    newest = sorted(cosigns, key=lambda each: (-each[1], each[0]))[: quorum(len(names))]
+    link = SetLink(
+        header=chain.header_leaf(height),
+        inclusion=tuple(prove_inclusion(chain.node, header.index, header.size)),
+        cosigned=tuple(sorted((names[member], time_s, signature) for member, time_s, signature in newest)),
+        vkeys=tuple(sorted((cosign_vkey(network, each) for each in then), key=str.encode)),
+    )
+    return {at(b"K", height): encode_link(link)}
+
+
+def entry_at_tip(chain: ChainReader, tip: Tip, view: RuleState, cosigns: Cosigns) -> dict[bytes, bytes]:
+    """The entry of the block that is just being certified; empty where its validators stay.
+
+    Args:
+        chain: with the block and the log up to it.
+        tip: network and height of the block; nothing else of it is read.
+        view: state map after it.
+        cosigns: its certificate.
+    """
+    if not is_last_of_its_set(chain.header(tip.height)):
+        return {}
+    return _entry(
+        chain,
+        tip.height,
+        cosigns,
+        now=validators_of(view),
+        then=next_validators(tip, view),
+        network=tip.network,
+    )
+
+
+def index_entries(chain: ChainReader, genesis: Genesis, tip: Tip, state: RuleState) -> dict[bytes, bytes]:
+    """All entries of a store, from the state map; without those of blocks that the store does not have.
+
+    Args:
+        chain: the store.
+        genesis: of the chain.
+        tip: the newest certified block; its height and network are read.
+        state: state map after it.
+    """
+    past = _Past({member_key(each.number): encode_member(each) for each in genesis.members})
+    entries: dict[bytes, bytes] = {}
+    for height, change in _changes_in_force(state):
+        now, last = validators_of(past), height - 1
+        past.writes.update(change_writes(change, height, past))
+        then = validators_of(past)
+        if last == 0 or chain.reader.get(at(b"B", last)) is None:
+            continue
+        if validators_hash_of(tip.network, now) != validators_hash_of(tip.network, then):
+            entries |= _entry(chain, last, chain.cosigns(last), now=now, then=then, network=tip.network)
+    if tip.height:
+        entries |= entry_at_tip(chain, tip, state, chain.cosigns(tip.height))
+    return entries
+
+
+class _Past:
+    """The members as they were after some of the changes."""
+
+    def __init__(self, writes: dict[bytes, bytes]) -> None:
+        self.writes = writes
+
+    def get(self, key: bytes) -> bytes | None:
+        return self.writes.get(key)
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        return iter(sorted(pair for pair in self.writes.items() if pair[0].startswith(prefix)))
+
+
+def _changes_in_force(state: StateReader) -> Iterator[tuple[int, list[Any]]]:
+    """(height, change) of every change of the members that came into force, in that order."""
+    proposals = [decode_proposal(key[1:], value) for key, value in state.scan(b"\x0b")]
+    for each in sorted(proposals, key=lambda each: each.height):
+        if each.state == ProposalState.IN_FORCE and changes_members(each.change):
+            yield each.height, each.change
+
+
+def links_from(chain: ChainReader, trusted: bytes, present: bytes) -> tuple[SetLink, ...]:
+    """The links from one set of validators to the present one; none where it is the present one.
+
+    Args:
+        chain: the ledger up to a certified block.
+        trusted: the hash of the set to begin at.
+        present: that of the set which certified the block and will certify the next one.
+
+    Raises:
+        RefusedError: ``policy_unknown``: no such set validated here, as far as this node knows.
+    """
+    if trusted == present:
+        return ()
+    entries = [decode_link(value) for _, value in chain.reader.scan(at(b"K", 0), at(b"K", 2**64 - 1))]
+    headers = [decode_header(each.header) for each in entries]
+    # A set may come back: from its last time on the way is the shortest.
+    begin = max(
+        (number for number, each in enumerate(headers) if each.validators_hash == trusted), default=None
+    )
+    if begin is None:
+        raise RefusedError(
+            "policy_unknown", "this ledger has had no such set of validators, as far as it lies here"
+        )
+    # The block that is the last of the present set, if it is certified already, leads further than the head.
+    end = next(
+        (n + 1 for n in range(begin, len(headers)) if headers[n].next_validators_hash == present),
+        len(headers),
+    )
+    return tuple(entries[begin:end])
