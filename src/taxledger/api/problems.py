@@ -56,6 +56,7 @@ _ROWS = (
     Problem(code="transaction_unknown", status=404, title="No certified transaction has this id"),
     Problem(code="record_unknown", status=404, title="No certified record has this key"),
     Problem(code="tile_unknown", status=404, title="The certified log does not reach this tile"),
+    Problem(code="pruned", status=404, title="It is older than what this node keeps"),
     Problem(code="issuer_unknown", status=422, title="No active member of this number may issue the kind"),
     Problem(code="custodian_refused", status=403, title="The issuer's custodian refused to answer"),
     Problem(code="answer_too_large", status=422, title="The answer would be larger than the limit"),

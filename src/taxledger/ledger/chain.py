@@ -18,11 +18,20 @@ block; the write sets of decided blocks above it (at most ``uncertified_blocks_m
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from taxledger.ledger import canonical, hashing, limits
-from taxledger.ledger.chainreader import CERTIFIED, DECIDED, ENGINE, ChainReader, StoredBlock, at, node_key
+from taxledger.ledger.chainreader import (
+    CERTIFIED,
+    DECIDED,
+    ENGINE,
+    MADE_AT,
+    ChainReader,
+    StoredBlock,
+    at,
+    node_key,
+)
 from taxledger.ledger.errors import FormatError, check
 from taxledger.ledger.execute import Executed, Governance, Tip, execute_block, genesis_tip
 from taxledger.ledger.genesis import Genesis, decode_genesis
@@ -30,18 +39,15 @@ from taxledger.ledger.governance import ProposalState, pending_proposal
 from taxledger.ledger.header import decode_header
 from taxledger.ledger.members import validators_of
 from taxledger.ledger.merkle import Frontier, frontier_at
-from taxledger.ledger.operations import Amend, Revoke, decode_operation
+from taxledger.ledger.replaced import replaced_versions
 from taxledger.ledger.setchanges import INDEXED, entry_at_tip, index_entries, is_last_of_its_set
 from taxledger.ledger.signingjournals import begin_journals, cosign_journal_key
 from taxledger.ledger.statemap import MapLayer, MapView, PageCache
 from taxledger.ledger.store import Store
-from taxledger.ledger.transaction import VerifiedSignatures, decode_transaction
+from taxledger.ledger.transaction import VerifiedSignatures
 from taxledger.ledger.verifierkeys import make_origin
 
 __all__ = ["Chain", "ChainReader", "StoredBlock", "Vote"]
-
-_NAMED_WITHIN_BYTES = 192
-"""A transaction names its operation within so many bytes from its beginning."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -278,6 +284,7 @@ class Chain(ChainReader):
         batch: dict[bytes, bytes | None] = {ENGINE: engine_height.to_bytes(8, "big")}
         if executed is not None:
             batch.update(self._block_batch(executed, ()))
+            batch[at(MADE_AT, executed.header.height)] = batch[ENGINE]
         if cosign is not None:
             frontier = self.tip.frontier
             batch.update(self._signing_batch(self.tip.height, frontier.size, frontier.root, cosign))
@@ -316,30 +323,9 @@ class Chain(ChainReader):
         batch[at(b"D", header.height)] = canonical.encode([list(vote) for vote in votes])
         batch[at(b"W", header.height)] = canonical.encode(list(executed.layer.writes.items()))
         batch[DECIDED] = header.height.to_bytes(8, "big")
-        for key, earlier_height in self._replaced(executed):
+        for key, earlier_height in replaced_versions(executed, self.view):
             batch[at(b"A" + key, header.height)] = earlier_height.to_bytes(8, "big")
         return batch
-
-    def _replaced(self, executed: Executed) -> Iterator[tuple[bytes, int]]:
-        """(record key, height of the version before) for each record that this block changed."""
-        for leaf in executed.leaves:
-            begin = leaf[:_NAMED_WITHIN_BYTES]
-            if b"\xa5amend" not in begin and b"\xa6revoke" not in begin:
-                continue  # by far the most; the next lines look closely
-            payload = decode_transaction(leaf).payload
-            if not payload[2:9].startswith((b"\xa5amend", b"\xa6revoke")):
-                continue
-            try:
-                operation = decode_operation(payload)
-            except FormatError:
-                continue
-            if not isinstance(operation, Amend | Revoke):
-                continue
-            for change in operation.changes:
-                if change.key in executed.layer.writes:
-                    before = self.view.get(change.key)
-                    if before is not None:
-                        yield change.key, canonical.decode(before)[5]
 
     def signed(self) -> tuple[int, bytes] | None:
         """The signing journal: size and root of the largest tree this node has co-signed with its present key; the
@@ -371,6 +357,7 @@ class Chain(ChainReader):
             at(b"C", height): canonical.encode([list(cosign) for cosign in cosigns]),
             at(b"W", height): None,
             at(b"Y", height - 1): None,
+            at(MADE_AT, height - 1): None,
             CERTIFIED: height.to_bytes(8, "big"),
         }
         if is_last_of_its_set(self.header(height)):

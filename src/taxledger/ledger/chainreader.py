@@ -12,6 +12,7 @@ Layout of the store (numbers big-endian; the map's own keys begin with ``m``, ``
     S, J → signingjournals.py            T → [engine] that this node is about to be handed over to
     G → [engine, from height]            G height8 → handover after that block (handover.py)
     K height8 → link to the next validators, K → 1 (setchanges.py)
+    Q height8 → height8 of the engine's block that made it      P → what older content is not kept (``Kept``)
 """
 
 from __future__ import annotations
@@ -19,17 +20,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from taxledger.ledger import canonical
-from taxledger.ledger.errors import InvariantError, check
+from taxledger.ledger.errors import InvariantError, RefusedError, check
 from taxledger.ledger.genesis import decode_genesis
 from taxledger.ledger.handover import Handover, decode_handover
 from taxledger.ledger.header import Header, decode_header
 from taxledger.ledger.store import Reader
 
-__all__ = ["ChainReader", "StoredBlock"]
+__all__ = ["ChainReader", "Kept", "StoredBlock", "pruned"]
 
 DECIDED = b"H"
 CERTIFIED = b"F"
 ENGINE = b"E"
+KEPT = b"P"
+MADE_AT = b"Q"
 PRESENT = b"G"
 HANDING_OVER = b"T"
 
@@ -41,6 +44,30 @@ def at(letter: bytes, number: int) -> bytes:
 
 def node_key(level: int, index: int) -> bytes:
     return b"N" + bytes([level]) + index.to_bytes(8, "big")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """From where on a store is whole: it began with a snapshot, or older blocks were pruned.
+
+    Attributes:
+        height: of the first block whose transactions, results and votes are kept.
+        index: of the first leaf of that block.
+        log_height: of the first block whose header is kept.
+        log_index: of the first leaf whose hash is kept.
+    """
+
+    height: int = 1
+    index: int = 0
+    log_height: int = 1
+    log_index: int = 0
+
+
+EVERYTHING = Kept()
+
+
+def encode_kept(kept: Kept) -> bytes:
+    return canonical.encode([kept.height, kept.index, kept.log_height, kept.log_index])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,16 +132,36 @@ class ChainReader:
         pairs = self.reader.scan(at(PRESENT, 0), at(PRESENT, up_to + 1))
         return [decode_handover(int.from_bytes(key[1:], "big"), value) for key, value in pairs]
 
+    def kept(self) -> Kept:
+        """From where on the store is whole. Whatever lies before that raises RefusedError, ``pruned``."""
+        found = self.reader.get(KEPT)
+        if found is None:
+            return EVERYTHING
+        height, index, log_height, log_index = canonical.decode(found)
+        return Kept(height=height, index=index, log_height=log_height, log_index=log_index)
+
+    def made_at(self, height: int) -> int:
+        """Height of the engine's block that made this one: known of the newest certified block and those above
+        it, where the engine counts its own; else 0.
+        """
+        found = self.reader.get(at(MADE_AT, height))
+        return 0 if found is None else int.from_bytes(found, "big")
+
     def leaf(self, index: int) -> bytes:
         """The bytes of a leaf. Raises InvariantError when the log does not reach that far."""
-        return self._must(at(b"L", index), f"leaf {index}")
+        return self._must(at(b"L", index), f"leaf {index}", index=index)
 
     def node(self, level: int, index: int) -> bytes:
         """A complete node of the log tree (``merkle.GetNode``)."""
-        return self._must(node_key(level, index), f"log node {level}/{index}")
+        found = self.reader.get(node_key(level, index))
+        if found is None:
+            if index << level < self.kept().log_index:
+                raise pruned(f"log node {level}/{index}")
+            raise InvariantError(f"the store has no log node {level}/{index}")
+        return found
 
     def header_index(self, height: int) -> int:
-        return int.from_bytes(self._must(at(b"B", height), f"block {height}"), "big")
+        return int.from_bytes(self._must(at(b"B", height), f"block {height}", height=height), "big")
 
     def header_leaf(self, height: int) -> bytes:
         return self.leaf(self.header_index(height))
@@ -135,17 +182,23 @@ class ChainReader:
         return None if found is None else int.from_bytes(found, "big")
 
     def result(self, index: int) -> bytes:
-        return self._must(at(b"R", index), f"result {index}")
+        return self._must(at(b"R", index), f"result {index}", index=index)
 
     def results(self, height: int) -> list[bytes]:
         """The results of a block's transactions, in log order."""
         header = self.header(height)
         begin, end = header.first_index, header.first_index + header.transactions
-        return [value for _, value in self.reader.scan(at(b"R", begin), at(b"R", end))]
+        found = [value for _, value in self.reader.scan(at(b"R", begin), at(b"R", end))]
+        if len(found) < header.transactions and height < self.kept().height:
+            raise pruned(f"block {height}")
+        return found
 
     def height_of_index(self, index: int) -> int:
         """The height of the block that leaf ``index`` (≥ 1) belongs to, by bisection."""
-        low, high = 1, self.decided_height()
+        kept = self.kept()
+        if index < kept.log_index:
+            raise pruned(f"the block of leaf {index}")
+        low, high = kept.log_height, self.decided_height()
         while low < high:
             middle = (low + high) // 2
             if self.header_index(middle) < index:
@@ -160,7 +213,7 @@ class ChainReader:
 
     def votes(self, height: int) -> tuple[tuple[int, bytes], ...]:
         """``(member, signature)`` ascending: the quorum that decided a block."""
-        votes = canonical.decode(self._must(at(b"D", height), f"votes of block {height}"))
+        votes = canonical.decode(self._must(at(b"D", height), f"votes of block {height}", height=height))
         return tuple((member, signature) for member, signature in votes)
 
     def block(self, height: int) -> StoredBlock:
@@ -168,8 +221,8 @@ class ChainReader:
         header_leaf = self.header_leaf(height)
         header = decode_header(header_leaf)
         begin, end = header.first_index, header.first_index + header.transactions
-        leaves = tuple(value for _, value in self.reader.scan(at(b"L", begin), at(b"L", end)))
         results = tuple(self.results(height))
+        leaves = tuple(value for _, value in self.reader.scan(at(b"L", begin), at(b"L", end)))
         handover = self.handover(height)
         check(len(leaves) == len(results) == header.transactions, f"block {height} is incomplete")
         return StoredBlock(
@@ -189,8 +242,16 @@ class ChainReader:
     def _number(self, key: bytes) -> int:
         return int.from_bytes(self._must(key, repr(key)), "big")
 
-    def _must(self, key: bytes, what: str) -> bytes:
+    def _must(self, key: bytes, what: str, *, height: int | None = None, index: int | None = None) -> bytes:
         value = self.reader.get(key)
-        if value is None:
-            raise InvariantError(f"the store has no {what}")
-        return value
+        if value is not None:
+            return value
+        kept = self.kept()
+        if (height is not None and height < kept.height) or (index is not None and index < kept.index):
+            raise pruned(what)
+        raise InvariantError(f"the store has no {what}")
+
+
+def pruned(what: str) -> RefusedError:
+    """The error for what was there once, and is not kept here."""
+    return RefusedError("pruned", f"{what} is older than what this node keeps; ask a node that keeps it")

@@ -90,6 +90,10 @@ policy_bytes_max = 65_536
 policy_links_max = 1_024
 """Changes of the set of validators that one file of links leads over."""
 policy_links_bytes_max = 16 * 1024 * 1024
+snapshot_chunk_bytes_max = 4 * 1024 * 1024
+snapshot_manifest_bytes_max = 2 * 1024 * 1024
+repeat_window_ms = 3_660_000
+"""A transaction of a block that is older than the newest by this can't count again: its lifetime, and a minute."""
 policy_trust_days_default = 90
 """Local: how long ago a policy may have been verified when it is followed to a newer one."""
 answer_age_ms_default = 10 * 60 * 1_000

@@ -179,6 +179,8 @@ class Certification:
                 return height
         chain = self.application.chain
         if 1 < size <= chain.tip.frontier.size:
+            if size <= chain.kept().log_index:
+                return 0  # of before what is kept here: certified long ago, and nothing to compare it with
             height = chain.height_of_index(size - 1)
             if chain.size(height) == size:
                 return height

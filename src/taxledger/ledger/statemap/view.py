@@ -27,8 +27,8 @@ from taxledger.ledger.store import Reader, prefix_end
 
 __all__ = ["MapLayer", "MapProof", "MapView"]
 
-_META_KEY = b"M"
-_VALUE = b"m"
+META_KEY = b"M"
+VALUE = b"m"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,10 +71,10 @@ class MapLayer:
 
         Written atomically; views opened on the store afterwards equal a view over this layer.
         """
-        batch: dict[bytes, bytes | None] = {_VALUE + key: self.writes[key] for key in self.ordered}
+        batch: dict[bytes, bytes | None] = {VALUE + key: self.writes[key] for key in self.ordered}
         for number, page in self.pages.items():
             batch[page_key(number)] = page
-        batch[_META_KEY] = self.root + self.count.to_bytes(8, "big") + self.pages_next.to_bytes(5, "big")
+        batch[META_KEY] = self.root + self.count.to_bytes(8, "big") + self.pages_next.to_bytes(5, "big")
         return batch
 
     def enter(self, cache: PageCache) -> None:
@@ -127,7 +127,7 @@ class MapView:
             page_entries: entries of the pages that ``apply`` makes, 2 to 255.
         """
         check(2 <= page_entries <= 255, f"expected 2 to 255 entries a page, got {page_entries}")
-        meta = reader.get(_META_KEY)
+        meta = reader.get(META_KEY)
         state = (EMPTY_ROOT, 0, 1)
         if meta is not None:
             check(len(meta) == 45, "the stored map's state is not 45 bytes")
@@ -148,14 +148,14 @@ class MapView:
             value = layer.writes.get(key)
             if value is not None:
                 return value
-        return self._reader.get(_VALUE + key)
+        return self._reader.get(VALUE + key)
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """``get`` of each key, in their order."""
         if self._layers:
             return [self.get(key) for key in keys]
         stored = self._reader.get
-        return [stored(_VALUE + key) for key in keys]
+        return [stored(VALUE + key) for key in keys]
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """All pairs whose key begins with a prefix, ascending."""
@@ -173,7 +173,7 @@ class MapView:
                 before = key
 
     def _scan_stored(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        begin = _VALUE + prefix
+        begin = VALUE + prefix
         for key, value in self._reader.scan(begin, prefix_end(begin)):
             yield key[1:], value
 
