@@ -6,6 +6,8 @@
                             (X25519); vault.key; <use>.fresh: it has never signed (birthtokens.py)
     tls/                    ca.pem and ca.key: this member's authority; node.pem: the node's key and certificate;
                             peers.pem: the authorities of all members; <8 hex>/: a later authority
+    member.json             the public part: all that this member hands to others (ceremony/memberfile.py)
+    peers.json              where members said they are, since node.toml was written (addresses.py)
     api_keys.json           hashed keys of the API      client.json    URL and key for the CLI of this home
     store/ vault.sqlite log/  what the node writes
 

@@ -35,7 +35,7 @@ from taxledger.ledger.errors import (
 )
 from taxledger.ledger.hashing import sha256
 from taxledger.ledger.leveldb import LevelStore
-from taxledger.ledger.members import MemberStatus, member_of
+from taxledger.ledger.members import member_of
 from taxledger.ledger.rules import RESULT_NAMES, decode_result
 from taxledger.ledger.statemap import PageCache
 from taxledger.nodes.answers import Answers
@@ -53,6 +53,7 @@ from taxledger.nodes.ordering.cometbft.engine import CometBft
 from taxledger.nodes.ordering.embedded.follower import Follower
 from taxledger.nodes.ordering.embedded.sequencer import Sequencer
 from taxledger.nodes.peers import PeerClient, PeerServer
+from taxledger.nodes.peertable import PeerTable
 from taxledger.nodes.replica import FATAL_EXIT_STATUS, CertifiedState, Replica
 from taxledger.nodes.sealed.homekeys import has_key_provider, open_key_provider
 from taxledger.nodes.settings import NodeSettings
@@ -102,16 +103,13 @@ class Node:
             hears=lambda: self.engine.hears,
         )
         self._files = self.upkeep.prepare()
-        self.peers = {
-            peer.number: PeerClient(
-                number=peer.number,
-                name=peer.name,
-                url=peer.peer_url,
-                files=self._files,
-                authorities=self.trust.authorities,
-            )
-            for peer in config.others
-        }
+        self.table = PeerTable(
+            home,
+            files=self._files,
+            authorities=self.trust.authorities,
+            state=lambda: self.replica.certified.view,
+        )
+        self.peers = self.table.clients
         self.custodian = (
             Custodian(
                 home.vault_path,
@@ -142,7 +140,7 @@ class Node:
                 on_dropped=self.answers.dropped,
                 on_release=self._release,
                 on_broken=self._broken,
-                admits=self._admits,
+                admits=self.table.admits,
             )
         elif config.is_sequencer:
             self.engine = Sequencer(self.replica, list(self.peers.values()), self.answers.dropped)
@@ -150,8 +148,10 @@ class Node:
             self.engine = Follower(
                 self.replica,
                 sequencer=self.peers[config.sequencer],
-                others=[self.peers[peer.number] for peer in config.others if peer.role == "validator"],
+                others=list(self.peers.values()),
             )
+        if not isinstance(self.engine, CometBft):  # that one looks at the table each time
+            self.table.on_new = self.engine.add_peer
         self.answers.engine = self.engine
         self.sharing = Sharing(
             home,
@@ -191,6 +191,7 @@ class Node:
             "authority": self.trust.on_authority,
             "cosign": self._on_cosign,
             "log_signature": self.answers.notes.on_log_signature,
+            **self.table.handlers(),
             **self.sharing.handlers(),
             **self.engine.handlers(),
         }
@@ -202,15 +203,6 @@ class Node:
         """A peer's or the engine's message met a bug of ours: nothing we would still write can be trusted."""
         self.log.critical("invariant broken", exc_info=error)
         os._exit(FATAL_EXIT_STATUS)
-
-    def _admits(self, engine_id: str) -> bool:
-        """An engine that ``node.toml`` names now, of a member that was not removed."""
-        for peer in Home(self.home.path).config.others:
-            if peer.engine is not None and peer.engine.partition("@")[0] == engine_id:
-                member = member_of(self.replica.certified.view, peer.number)
-                # None: this node may not have come so far.
-                return member is None or member.status != MemberStatus.REMOVED
-        return False
 
     async def _submit_and_wait(self, raw: bytes) -> None:
         await self.answers.submit(raw, wait="certified", timeout_s=50.0)
@@ -312,6 +304,7 @@ class Node:
             "answers": self.answers.run(),
             "heartbeat": self._heartbeat(),
             "upkeep": self.upkeep.run(peer_server, self.peers),
+            "addresses": self.table.run(),
             "observer": self._observe(),
             **self.sharing.tasks(),
         }
@@ -333,8 +326,7 @@ class Node:
                     task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.sharing.stop()
-            for peer in self.peers.values():
-                await peer.close()
+            await self.table.close()
             if self.custodian is not None:
                 self.custodian.close()
             await loop.shutdown_default_executor()  # nobody reads the store any more when it is closed

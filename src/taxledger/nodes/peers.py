@@ -44,10 +44,8 @@ _MESSAGE_BYTES_MAX = {
 }
 _SMALL_BYTES_MAX = 8_192
 """Of a message of any other verb: nobody makes us decode megabytes to learn that they are no co-signature."""
-_CERTIFICATES_KNOWN_MAX = 1_024
-"""A member can issue itself any number of certificates."""
-_LINE_S_MAX = 3_600
-"""A connection in use never sees that the peer renewed its certificate: another is made in time."""
+_CERTIFICATES_KNOWN_MAX = 1_024  # a member can issue itself any number of certificates
+_LINE_S_MAX = 3_600  # a connection in use never sees that the peer renewed its certificate
 
 _NOT_READ = ("peer_unknown", "peer_expired")
 """Codes that say who we are not, and nothing of the message."""
@@ -231,6 +229,7 @@ class PeerClient:
 
     Attributes:
         seen: validity of the certificate that the member's node showed last; None before its first answer.
+        shown: files of our own certificates, the first one first.
     """
 
     def __init__(
@@ -247,10 +246,15 @@ class PeerClient:
         self.name = name
         self.seen: Validity | None = None
         self._url = url
-        self._own = (files.node, *files.others)  # the first that is not refused
+        self.shown = (files.node, *files.others)  # the first that is not refused
         self._authorities = authorities
         self._now = now
         self._line: _Line | None = None
+
+    async def move(self, url: str) -> None:
+        """Call the node at another address from the next call on."""
+        self._url = url
+        await self._retire()
 
     async def use(self, nodes: tuple[Path, ...]) -> None:
         """Show another certificate from the next call on; calls under way are left to end.
@@ -258,7 +262,7 @@ class PeerClient:
         Args:
             nodes: files of key and certificate; each after the first for peers that refuse those before.
         """
-        self._own = nodes
+        self.shown = nodes
         await self._retire()
 
     async def _open(self) -> _Line:
@@ -281,7 +285,7 @@ class PeerClient:
         if self._line is None or self._line.session.closed:
             # No limit of connections: a submission waits long for its certificate, and what others ask
             # meanwhile must not wait behind it. How many there are is limited where they come from.
-            context = client_context(self._own[0], authorities)
+            context = client_context(self.shown[0], authorities)
             connector = aiohttp.TCPConnector(ssl=context, limit=0, keepalive_timeout=120.0)
             session = aiohttp.ClientSession(
                 connector=connector,
@@ -356,9 +360,9 @@ class PeerClient:
         """The next call shows our next certificate: the peer's ledger may name another authority of ours. False
         when there is no other.
         """
-        if len(self._own) < 2:
+        if len(self.shown) < 2:
             return False
-        self._own = (*self._own[1:], self._own[0])
+        self.shown = (*self.shown[1:], self.shown[0])
         await self._retire()
         return True
 

@@ -232,3 +232,48 @@ def assemble(
     note(
         "compare the chain id with every other member before: taxledger member enter --home DIR --bundle FILE"
     )
+
+
+def bundle(
+    home: HomeOption,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE")] = Path("network.json"),
+) -> None:
+    """Write the network file of a running network, for a member that is to join it.
+
+    Its policy is this home's: the new member trusts whom its file names. Compare policies with a second member.
+
+    Example: taxledger network bundle --home net/tax -o network.json
+    """
+    from taxledger.nodes.addresses import known_peers
+    from taxledger.nodes.ceremony.networkfile import NetworkFile, NetworkMember, encode_network_file
+    from taxledger.nodes.cli.office import open_office
+    from taxledger.nodes.membership import ROLE_NAMES
+    from taxledger.nodes.pki import authority_hash, split_certificates
+
+    with open_office(home) as office:
+        opened, members = office.home, {each.number: each for each in office.now.members}
+        chain_id = office.chain_id
+    names = {each.number: (each.name, ROLE_NAMES[each.role]) for each in members.values()}
+    config = opened.config
+    own = [each for each in config.peers if each.number == config.number]
+    pems = {authority_hash(pem): pem for pem in split_certificates(opened.tls_peers_path.read_bytes())}
+    listed = []
+    for peer in sorted((*known_peers(opened, names), *own), key=lambda each: each.number):
+        member = members.get(peer.number)
+        pem = pems.get(member.tls_ca_hash or b"") if member is not None and member.is_active else None
+        if pem is not None:
+            listed.append(NetworkMember(peer=peer, tls_authority=pem.decode("ascii")))
+    made = NetworkFile(
+        network=config.network,
+        engine=config.engine,
+        chain_id=chain_id,
+        sequencer=config.sequencer,
+        next_number=max(members) + 1,
+        members=tuple(listed),
+        genesis=opened.genesis(),
+        policy=opened.policy(),
+    )
+    write_file(output, encode_network_file(made))
+    say(f"chain id  {chain_id.hex()}")
+    say(f"members   {', '.join(each.peer.name for each in listed)}; the next is number {made.next_number}")
+    say(f"bundle    {output}")

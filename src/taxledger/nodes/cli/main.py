@@ -19,6 +19,7 @@ import typer
 from taxledger import __version__
 from taxledger.ledger.errors import InputError, TaxledgerError
 from taxledger.nodes.cli import (
+    admission,
     attest,
     batch,
     change,
@@ -70,6 +71,7 @@ pledge.register(app)
 disclosures.register(app)
 ledger.register(app)
 member.register(app)
+admission.register(app)
 vault.register(app)
 lend.register(app)
 generate.register(app)

@@ -7,35 +7,29 @@ approves; it is in force two blocks later.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from taxledger.ledger.errors import InputError, RefusedError, UnavailableError
+from taxledger.ledger.errors import InputError
+from taxledger.nodes.cli.admission import add, replace
 from taxledger.nodes.cli.ceremony import enter, init, prove
+from taxledger.nodes.cli.office import open_office, propose_change, propose_or_write, say_state
 from taxledger.nodes.cli.output import (
     HomeOption,
     JsonOption,
-    connect,
     note,
     open_home,
     print_json,
     print_table,
     read_file,
     say,
-    write_file,
 )
 
 if TYPE_CHECKING:
-    from taxledger.api.client import Client
-    from taxledger.api.reader import Receipt
     from taxledger.ledger.governance import Proposal
     from taxledger.ledger.members import Member
-    from taxledger.nodes.home import Home
     from taxledger.nodes.membership import Membership
 
 __all__ = ["register"]
@@ -46,64 +40,6 @@ OutputOption = Annotated[
     typer.Option("-o", "--output", metavar="FILE", help="Where to write the proposal.", show_default=False),
 ]
 _FILE_BYTES_MAX = 1 << 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Office:
-    """A home with its node, for one command."""
-
-    home: Home
-    client: Client
-    chain_id: bytes
-    now: Membership
-
-    @property
-    def own(self) -> Member:
-        number = self.home.config.number
-        for member in self.now.members:
-            if member.number == number:
-                return member
-        raise InputError(f"{self.home.config.name} is not on this ledger")
-
-    def submit(self, payload: bytes) -> Receipt:
-        """Sign with the key that is in force, submit, wait until it is certified. Raises RefusedError by rule."""
-        from taxledger.ledger.limits import transaction_lifetime_s_max
-        from taxledger.ledger.rules import RESULT_NAMES
-        from taxledger.ledger.transaction import sign_transaction
-        from taxledger.nodes.memberkeys import KeyInForce
-
-        iat_s = int(time.time())
-        raw = sign_transaction(
-            KeyInForce(self.home, lambda: self.own.transaction_key).present(),
-            member=self.own.number,
-            chain_id=self.chain_id,
-            iat_s=iat_s,
-            exp_s=iat_s + transaction_lifetime_s_max,
-            payload=payload,
-        )
-        receipt = self.client.submit(raw)
-        if receipt.state != "certified":
-            raise UnavailableError("the transaction is accepted, but not certified yet: see member proposals")
-        if receipt.code:
-            name = RESULT_NAMES.get(receipt.code, str(receipt.code))
-            raise RefusedError(name, f"the ledger refused it: {name}")
-        return receipt
-
-
-@contextmanager
-def _office(path: Path) -> Iterator[_Office]:
-    from taxledger.ledger.genesis import chain_id
-
-    home = open_home(path)
-    with connect(home) as client:
-        yield _Office(home=home, client=client, chain_id=chain_id(home.genesis()), now=_membership(client))
-
-
-def _membership(client: Client) -> Membership:
-    from taxledger.nodes.membership import membership_of
-
-    entries = client.state(b"\x06", b"\x0b").entries
-    return membership_of(entries[b"\x06"], entries[b"\x0b"])
 
 
 # --- show ----------------------------------------------------------------------------------------
@@ -133,7 +69,7 @@ def list_members(home: HomeOption, as_json: JsonOption = False) -> None:
 
     Example: taxledger member list --home net/bank1
     """
-    with _office(home) as office:
+    with open_office(home) as office:
         facts = [_as_json(each) for each in office.now.members]
     if as_json:
         print_json(facts)
@@ -149,7 +85,7 @@ def show(home: HomeOption, name: NameArgument, as_json: JsonOption = False) -> N
     """
     from taxledger.nodes.membership import member_named
 
-    with _office(home) as office:
+    with open_office(home) as office:
         facts = _as_json(member_named(office.now.members, name))
     if as_json:
         print_json(facts)
@@ -164,7 +100,7 @@ def proposals(home: HomeOption, as_json: JsonOption = False) -> None:
 
     Example: taxledger member proposals --home net/bank1
     """
-    with _office(home) as office:
+    with open_office(home) as office:
         facts = [_proposal_facts(each, office.now) for each in office.now.proposals]
     if as_json:
         print_json(facts)
@@ -193,60 +129,6 @@ def _proposal_facts(proposal: Proposal, now: Membership) -> dict[str, Any]:
 # --- change --------------------------------------------------------------------------------------
 
 
-def _check_none_pending(office: _Office, change: Sequence[Any]) -> Proposal | None:
-    """The pending proposal where it is this very change; raises RefusedError where it is another."""
-    pending = office.now.pending
-    if pending is None:
-        return None
-    if pending.change == list(change):
-        return pending
-    raise RefusedError("change_pending", f"proposal {pending.id.hex()} is pending: one change at a time")
-
-
-def _propose(office: _Office, change: Sequence[Any]) -> None:
-    from taxledger.ledger.operations import encode_propose
-    from taxledger.nodes.membership import what_changes
-
-    say(what_changes(change, office.now.members))
-    known = _check_none_pending(office, change)
-    proposal_id = known.id if known is not None else office.submit(encode_propose(change)).id[:16]
-    say(f"proposal {proposal_id.hex()}")
-    _say_state(office, proposal_id)
-
-
-def _say_state(office: _Office, proposal_id: bytes) -> None:
-    from taxledger.ledger.governance import IN_FORCE_AFTER_BLOCKS, ProposalState
-    from taxledger.ledger.policy import quorum
-
-    now = _membership(office.client)
-    proposal = next((each for each in now.proposals if each.id == proposal_id), None)
-    if proposal is None:
-        return
-    if proposal.state == ProposalState.OPEN:
-        needed = quorum(sum(each.is_validator for each in now.members))
-        say(f"open: approved by {len(proposal.approvals)} of the {needed} validators it needs")
-        note(f"each other validator: taxledger member approve --home DIR {proposal_id.hex()}")
-    elif proposal.state == ProposalState.ACCEPTED:
-        say(f"accepted, in force from block {proposal.height + IN_FORCE_AFTER_BLOCKS} on")
-    elif proposal.state == ProposalState.IN_FORCE:
-        say(f"in force since block {proposal.height}")
-
-
-def _propose_or_write(office: _Office, change: Sequence[Any], output: Path | None, reason: str) -> None:
-    """A validator proposes; for anyone else the proposal becomes a file that a validator proposes."""
-    from taxledger.nodes.membership import encode_proposal_file, what_changes
-
-    if office.own.is_validator and output is None:
-        _propose(office, change)
-        return
-    text = what_changes(change, office.now.members)
-    path = output or office.home.path / "proposal.json"
-    write_file(path, encode_proposal_file(change, chain_id=office.chain_id, text=text, reason=reason))
-    say(text)
-    say(f"written to {path}")
-    note(f"a validator proposes it: taxledger member propose --home DIR {path}")
-
-
 def rotate(
     home: HomeOption,
     key: Annotated[str, typer.Option("--key", metavar="transaction|hpke|tls", show_default=False)],
@@ -263,10 +145,10 @@ def rotate(
     from taxledger.nodes.membership import rotate as change_of
     from taxledger.nodes.settings import NodeSettings
 
-    with _office(home) as office:
+    with open_office(home) as office:
         identity = TlsIdentity(office.home, hours=NodeSettings().tls_certificate_hours, now=time.time)
         change = change_of(office.home, office.own, key, chain_id=office.chain_id, identity=identity)
-        _propose_or_write(office, change, output, reason)
+        propose_or_write(office, change, output, reason)
 
 
 def propose(
@@ -279,8 +161,8 @@ def propose(
     from taxledger.nodes.membership import decode_proposal_file
 
     data = read_file(file, bytes_max=_FILE_BYTES_MAX)
-    with _office(home) as office:
-        _propose(office, decode_proposal_file(data, chain_id=office.chain_id))
+    with open_office(home) as office:
+        propose_change(office, decode_proposal_file(data, chain_id=office.chain_id))
 
 
 def approve(
@@ -293,24 +175,24 @@ def approve(
     from taxledger.ledger.operations import encode_approve
     from taxledger.nodes.membership import proposal_text
 
-    with _office(home) as office:
+    with open_office(home) as office:
         found = [each for each in office.now.proposals if each.id.hex() == proposal.lower()]
         if not found:
             raise InputError(f"no proposal {proposal!r}: see taxledger member proposals")
         say(proposal_text(found[0], office.now.members))
         office.submit(encode_approve(found[0].id))
-        _say_state(office, found[0].id)
+        say_state(office, found[0].id)
 
 
 def _status_command(status: int, verb: str, text: str) -> Any:
     def command(home: HomeOption, name: NameArgument, output: OutputOption = None) -> None:
         from taxledger.nodes.membership import member_named, set_status
 
-        with _office(home) as office:
+        with open_office(home) as office:
             member = member_named(office.now.members, name)
             if member.role == 1:
                 note("the set of validators changes: verifiers will need a new policy file")
-            _propose_or_write(office, set_status(member, status, chain_id=office.chain_id), output, "")
+            propose_or_write(office, set_status(member, status, chain_id=office.chain_id), output, "")
 
     command.__doc__ = f"{text}\n\n    Example: taxledger member {verb} --home net/tax bank3\n    "
     command.__name__ = verb
@@ -364,7 +246,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands ``member …``."""
     group = typer.Typer(no_args_is_help=True, help="Who is on the ledger, and how its members change that.")
     group.command("list")(list_members)
-    for command in (init, prove, enter, show, proposals, rotate, propose, approve, certificate):
+    for command in (init, prove, enter, add, replace, show, proposals, rotate, propose, approve, certificate):
         group.command()(command)
     for status, verb, text in (
         (2, "suspend", "Propose that a member is suspended: its signature and its node count for nothing."),

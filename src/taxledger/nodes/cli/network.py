@@ -214,11 +214,11 @@ def require_node_packages() -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the commands ``network …``."""
-    from taxledger.nodes.cli.ceremony import assemble
+    from taxledger.nodes.cli.ceremony import assemble, bundle
 
     group = typer.Typer(
         no_args_is_help=True, help="Make a network; start, stop and watch one on this machine."
     )
-    for command in (create, assemble, start, stop, status):
+    for command in (create, assemble, bundle, start, stop, status):
         group.command()(command)
     app.add_typer(group, name="network")

@@ -23,7 +23,7 @@ import json
 import os
 import secrets
 from base64 import b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from taxledger.ledger.crypto import Signer
 from taxledger.ledger.errors import FormatError, InputError, UnavailableError
 from taxledger.ledger.genesis import Genesis, chain_id, decode_genesis
 from taxledger.ledger.hashing import sha256
+from taxledger.nodes.addresses import known_peers
 from taxledger.nodes.birthtokens import may_sign, spend_token
 from taxledger.nodes.home import Home, place_file
 from taxledger.nodes.homeconfig import HomeConfig
@@ -200,7 +201,9 @@ def prepare_engine(home: Home) -> Prepared:
         InputError: the ledger has another engine, a key is missing, or ``node.toml`` lacks addresses.
         UnavailableError: a file can't be written.
     """
-    config = _check(home.config)
+    own = [peer for peer in _check(home.config).peers if peer.number == home.config.number]
+    # Those that joined later too; encode_settings leaves out our own.
+    config = replace(home.config, peers=(*known_peers(home), *own))
     folder = home.engine_folder
     _make_folders(folder)
     votes = _begin_voting(home)

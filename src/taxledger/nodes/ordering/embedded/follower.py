@@ -58,6 +58,10 @@ class Follower:
         self._problem: str | None = None
         self._catching_up = True
 
+    def add_peer(self, peer: PeerClient) -> None:
+        """Ask a member's node for votes, too, that came later."""
+        self._others = (*self._others, peer)
+
     # --- on the ledger thread ---------------------------------------------------------------
 
     def _step(self, step: Step) -> Answer:

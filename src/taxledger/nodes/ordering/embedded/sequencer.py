@@ -71,6 +71,14 @@ class Sequencer:
         self._work = asyncio.Event()
         self._moved = asyncio.Event()
         self._loop = asyncio.get_running_loop()
+        self._group: asyncio.TaskGroup | None = None
+
+    def add_peer(self, peer: PeerClient) -> None:
+        """Bring a member's node up to date that came later."""
+        link = Link(self, peer)
+        self.links.append(link)
+        if self._group is not None:
+            self._group.create_task(link.run(), name=f"link {peer.name}")
 
     # --- submission ---------------------------------------------------------------------------
 
@@ -116,6 +124,7 @@ class Sequencer:
         """Order transactions, for ever."""
         # A link that ends by an unexpected error ends the engine, and the node with it: never half a network.
         async with asyncio.TaskGroup() as group:
+            self._group = group
             for link in self.links:
                 group.create_task(link.run(), name=f"link {link.peer.name}")
             await self._order()
