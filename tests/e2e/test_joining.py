@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -108,3 +110,32 @@ def test_who_can_not_join(four: Machines, tmp_path: Path) -> None:
     said = net.run("member", "enter", "--home", tmp_path / "thief" / "home", "--bundle", bundle, code=2)
     assert "expected the private half" in said
     assert "no proposals" in net.proposals("tax")
+
+
+@pytest.mark.slow
+def test_a_node_moves_with_its_journal_and_the_old_one_never_starts(four: Machines) -> None:
+    net, file = four, four.folder / "bank3.backup"
+    said = net.run("backup", net.home("bank3"), "-o", file, "--with-keys", "--with-journal", code=1)
+    assert "bank3 runs: a journal is taken of a stopped node only" in said
+    net.stop("bank3")
+    net.run("backup", net.home("bank3"), "-o", file, "--with-keys", "--with-journal")
+    (net.folder / "bank3").rename(net.folder / "old")
+    said = net.run("restore", file, "-o", net.folder / "bank3" / "home", "--with-journal")
+    assert "WARNING" in said
+    net.start("bank3")
+    net.agree(*NAMES)
+    # It signs: with another one away it is needed.
+    net.stop("bank2")
+    said = net.run("parameter", "set", "--home", net.home("tax"), "answer.age_s", "800")
+    net.approve(said, "bank1", "bank3")
+    command = [sys.executable, "-m", "taxledger.nodes.node", "--home", str(net.home("old"))]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert ended.returncode == 2
+    assert "was moved" in ended.stderr
+    # Without the journal it follows, and says that it does not sign.
+    net.stop("bank3")
+    (net.folder / "bank3").rename(net.folder / "moved")
+    net.run("restore", file, "-o", net.folder / "bank3" / "home")
+    net.start("bank2", "bank3")
+    net.agree(*NAMES)
+    assert "signing journal" in net.log("bank3")

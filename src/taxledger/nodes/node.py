@@ -40,6 +40,7 @@ from taxledger.ledger.rules import RESULT_NAMES, decode_result
 from taxledger.ledger.statemap import PageCache
 from taxledger.nodes.answers import Answers
 from taxledger.nodes.application import Application
+from taxledger.nodes.backup import check_not_moved
 from taxledger.nodes.certification import Fork
 from taxledger.nodes.custodian.dossier import Custodian
 from taxledger.nodes.enginecheck import check_engine
@@ -85,7 +86,9 @@ class Node:
         config = home.config
         self.keys = load_keys(home)
         cache = PageCache(settings.page_cache_bytes)
-        chain = Chain(LevelStore(home.store_path), home.genesis(), cache)
+        store = LevelStore(home.store_path)
+        check_not_moved(home)  # while we hold the store's lock, as the one who moves it did
+        chain = Chain(store, home.genesis(), cache)
         check_engine(home, chain)
         self.application = Application(chain, self.keys, _now_ms)
         if lost := spend_tokens(home, self.application):

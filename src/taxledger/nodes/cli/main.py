@@ -21,6 +21,7 @@ from taxledger.ledger.errors import InputError, TaxledgerError
 from taxledger.nodes.cli import (
     admission,
     attest,
+    backup,
     batch,
     change,
     consent,
@@ -72,6 +73,7 @@ disclosures.register(app)
 ledger.register(app)
 member.register(app)
 admission.register(app)
+backup.register(app)
 vault.register(app)
 lend.register(app)
 generate.register(app)
