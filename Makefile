@@ -52,10 +52,11 @@ lock: ## Renew requirements.lock from pyproject.toml (newest versions that fit)
 	  build/lock/bin/python -m pip freeze --exclude taxledger; } > requirements.lock
 	rm -rf build/lock
 
-SYSTEM_PACKAGES := python3-venv python3-dev g++ libleveldb-dev softhsm2 chromium postgresql
+SYSTEM_PACKAGES := python3-venv python3-dev g++ libleveldb-dev softhsm2 chromium postgresql \
+	iproute2 nftables faketime
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 
-system-deps: ## Debian packages for tests (SoftHSM, Chromium, PostgreSQL), and for plyvel where no ready-made wheel fits
+system-deps: ## Debian packages for tests (SoftHSM, Chromium, PostgreSQL, network namespaces, libfaketime), and for plyvel where no ready-made wheel fits
 	$(SUDO) apt-get update
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $(SYSTEM_PACKAGES)
 

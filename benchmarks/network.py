@@ -41,11 +41,12 @@ from taxledger.nodes.home import Home
 from taxledger.nodes.sealed.homekeys import open_key_provider
 from taxledger.nodes.sources.cumcm import CumcmSource
 
-__all__ = ["BenchNetwork", "measure_network", "running_network", "write_portfolio"]
+__all__ = ["BenchNetwork", "commit_times_ms", "measure_network", "running_network", "write_portfolio"]
 
 MEMBERS = ("tax", "bank1", "bank2", "bank3")
 YEAR = 2019
 _INVOICE = 5
+_WARM_UP = 5
 _TICKS = os.sysconf("SC_CLK_TCK")
 _HEADER = ("企业代号", "发票号码", "开票日期", "购方单位代号", "金额", "税额", "价税合计", "发票状态")
 
@@ -150,11 +151,11 @@ class BenchNetwork:
 
 
 @contextmanager
-def running_network(directory: Path | None = None) -> Iterator[BenchNetwork]:
+def running_network(directory: Path | None = None, *, engine: str = "embedded") -> Iterator[BenchNetwork]:
     """Four nodes, started; stopped at the end. In a temporary folder unless one is given."""
     with tempfile.TemporaryDirectory(prefix="taxledger-bench-") as name:
         folder = directory or Path(name) / "net"
-        make_network(folder, members=list(MEMBERS), observers=[], engine="embedded", network="bench")
+        make_network(folder, members=list(MEMBERS), observers=[], engine=engine, network="bench")
         try:
             control.start_network(folder)
             yield BenchNetwork(folder)
@@ -247,14 +248,19 @@ def _single(net: BenchNetwork, *, transactions: int, in_flight: int) -> list[Fig
     ]
 
 
-def _idle(net: BenchNetwork, *, submissions: int) -> list[Figure]:
+def commit_times_ms(net: BenchNetwork, submissions: int) -> list[float]:
+    """One small transaction after another: from the call to the certified receipt."""
     times = []
     with net.client() as client:
-        for raw in [net.attest(1) for _ in range(submissions + 5)]:
+        for raw in [net.attest(1) for _ in range(submissions + _WARM_UP)]:
             begin = time.perf_counter()
             client.submit(raw)
             times.append((time.perf_counter() - begin) * 1e3)
-    times = times[5:]
+    return times[_WARM_UP:]
+
+
+def _idle(net: BenchNetwork, *, submissions: int) -> list[Figure]:
+    times = commit_times_ms(net, submissions)
     return [
         Figure(
             name="network.idle.commit_p50", value=percentile(times, 50), unit="ms", n=len(times), aim="≤ 50"

@@ -1,6 +1,6 @@
 """Runs the benchmarks, prints a table, writes ``benchmarks/results/latest.json``: ``[{name, value, unit, n}]``.
 
-    python -m benchmarks [--quick] [--only primitive|statemap|lending|decisions|loans|network …]
+    python -m benchmarks [--quick] [--only primitive|statemap|lending|decisions|loans|network|engines …]
                          [--docs] [--results FILE]
 
 The last column says how many SHA-256 hashes of 64 bytes the same machine would have made in that time, measured
@@ -21,6 +21,7 @@ from rich.table import Table
 
 from benchmarks.decisions import SIZES, measure_decisions
 from benchmarks.disclosure import measure_disclosure
+from benchmarks.engines import measure_engines
 from benchmarks.evidence import measure_evidence
 from benchmarks.features import measure_features
 from benchmarks.figures import Figure
@@ -36,7 +37,7 @@ DOCS = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 _BEGIN, _END = "<!-- last run -->\n", "<!-- end of last run -->\n"
 _MICROSECONDS = {"µs": 1.0, "ms": 1e3}
 _WIDTH = 100
-_PARTS = ("primitive", "statemap", "lending", "decisions", "loans", "network")
+_PARTS = ("primitive", "statemap", "lending", "decisions", "loans", "network", "engines")
 
 
 def _machine() -> list[Figure]:
@@ -130,6 +131,7 @@ def main(arguments: list[str] | None = None) -> int:
         "decisions": lambda: _decisions(0.1 if options.quick else 1.0),
         "loans": lambda: _loans(1 if options.quick else 5),
         "network": lambda: _network(0.1 if options.quick else 1.0),
+        "engines": lambda: measure_engines(0.1 if options.quick else 1.0),
     }
     figures = _machine()
     for name in _PARTS:

