@@ -118,12 +118,16 @@ def _copy(sources: Sequence[Path], folder: Path, node_id: Callable[[Path], str])
     return homes, f"http://127.0.0.1:{rpc[0]}"
 
 
-def _peers_of(url: str) -> int:
+def _is_ready(url: str, peers: int) -> bool:
+    """Whether the node hears its peers and takes transactions."""
     try:
         with urllib.request.urlopen(f"{url}/net_info", timeout=2) as answer:
-            return int(json.load(answer)["result"]["n_peers"])
+            heard = int(json.load(answer)["result"]["n_peers"])
+        with urllib.request.urlopen(f"{url}/status", timeout=2) as answer:
+            late = json.load(answer)["result"]["sync_info"]["catching_up"]
     except OSError:
-        return 0
+        return False
+    return heard >= peers and not late
 
 
 @contextmanager
@@ -142,7 +146,7 @@ def running_kvstore(binary: Path, sources: Sequence[Path], folder: Path) -> Iter
                 command = [str(binary), "start", "--home", str(home)]
                 processes.append(subprocess.Popen(command, cwd=home, stdout=log, stderr=log))
         end = time.monotonic() + _READY_S
-        while _peers_of(url) < len(homes) - 1:
+        while not _is_ready(url, len(homes) - 1):
             if time.monotonic() > end:
                 raise SystemExit(f"the yardstick did not start: {(homes[0] / 'log').read_text()[-600:]}")
             time.sleep(0.1)

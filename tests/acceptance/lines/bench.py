@@ -39,6 +39,12 @@ _REQUIRED = (
         for product in ("tax", "invoice", "procurement")
         for step in ("total", "consent", "verification", "decision", "contract", "payment", "books")
     ),
+    *(
+        f"engines.{engine}.{part}"
+        for engine in ("embedded", "cometbft", "kvstore")
+        for part in ("commit_p50", "commit_p95", "single.transactions", "batch.transactions", "batch.records")
+    ),
+    *(f"engines.ratio.{part}" for part in ("commit_p50", "commit_p95", "single.transactions")),
     *("loan.tax.evidence.tax", "loan.invoice.evidence.tax", "loan.procurement.evidence.procurement"),
     *(
         f"loan.{product}.{step}"
