@@ -117,6 +117,11 @@ class FakeNode:
     async def policy(self) -> bytes:
         return policy_bytes(self.chain)
 
+    async def policy_links(self, trusted: bytes) -> bytes:
+        if trusted != policy_of(self.chain).validators_hash:
+            raise RefusedError("policy_unknown", "no such set here")
+        return b"links"
+
     def _find(self, id: bytes) -> TransactionAnswer | None:
         for block in self.chain.blocks[: self.certified]:
             executed = block.executed

@@ -9,7 +9,7 @@ from pathlib import Path
 import chainkit
 import httpx
 import pytest
-from fakenode import FAST, FakeNode, Keys, make_app, policy_bytes, record
+from fakenode import FAST, FakeNode, Keys, make_app, policy_bytes, policy_of, record
 from fastapi.routing import APIRoute
 
 from taxledger.api import (
@@ -68,6 +68,17 @@ async def test_checkpoint_and_policy_are_the_files_bytes(http: httpx.AsyncClient
     assert answer.content == node.note()
     assert answer.headers["content-type"] == "text/plain; charset=utf-8"
     assert (await http.get("/v1/policy")).content == policy_bytes(node.chain)
+
+
+async def test_policy_links_are_asked_for_by_a_hash(http: httpx.AsyncClient, node: FakeNode) -> None:
+    known = policy_of(node.chain).validators_hash.hex()
+    answer = await http.get("/v1/policy/links", params={"from": known})
+    assert answer.content == b"links"
+    assert answer.headers["content-type"] == "application/vnd.taxledger.policy-links"
+    answer = await http.get("/v1/policy/links", params={"from": "00" * 32})
+    assert (answer.status_code, answer.json()["code"]) == (404, "policy_unknown")
+    assert (await http.get("/v1/policy/links", params={"from": "00"})).status_code == 422
+    assert (await http.get("/v1/policy/links")).status_code == 422
 
 
 async def test_transaction_by_id(http: httpx.AsyncClient, node: FakeNode) -> None:

@@ -54,6 +54,7 @@ _ROWS = (
     Problem(code="streams_exhausted", status=429, title="Too many event streams are open", retry=True),
     # --- what was asked for -----------------------------------------------------------------
     Problem(code="transaction_unknown", status=404, title="No certified transaction has this id"),
+    Problem(code="policy_unknown", status=404, title="This ledger has had no such validators"),
     Problem(code="record_unknown", status=404, title="No certified record has this key"),
     Problem(code="tile_unknown", status=404, title="The certified log does not reach this tile"),
     Problem(code="pruned", status=404, title="It is older than what this node keeps"),

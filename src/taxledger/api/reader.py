@@ -174,6 +174,14 @@ class NodeReader(Protocol):
     async def policy(self) -> bytes:
         """The policy file of the member's home. A convenience: a verifier never takes it from here."""
 
+    async def policy_links(self, trusted: bytes) -> bytes:
+        """The file that leads from a set of validators (its hash, 32 bytes) to the present one.
+
+        Raises:
+            RefusedError: ``policy_unknown``.
+            UnavailableError: there is no certified block yet, or the validators are just changing.
+        """
+
     async def transaction(self, id: bytes) -> TransactionAnswer | None:
         """A certified transaction by its id (32 bytes)."""
 

@@ -16,9 +16,12 @@ from taxledger.api.requests import context_of, hex_bytes, needs, problems
 from taxledger.api.stream import EventStream, follow
 from taxledger.ledger.tiles import parse_tile_path
 
-__all__ = ["router"]
+__all__ = ["POLICY_LINKS", "router"]
+
+POLICY_LINKS = "application/vnd.taxledger.policy-links"
 
 _ID_EXAMPLE = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+_FROM = "the hash of your policy's validators (docs/protocol.md §2)"
 _AFTER = "an event's id or a height: begin after it; 0 from the start; default now"
 
 router = APIRouter(tags=["ledger"], dependencies=[needs("read")])
@@ -42,6 +45,20 @@ async def checkpoint(request: Request) -> Response:
 )
 async def policy(request: Request) -> Response:
     return PlainTextResponse(await context_of(request).reader.policy())
+
+
+@router.get(
+    "/v1/policy/links",
+    summary="Proofs that lead from your policy's validators to the present ones",
+    response_class=Response,
+    responses={200: {"content": {POLICY_LINKS: {}}}, **problems("policy_unknown")},
+)
+async def policy_links(
+    request: Request,
+    trusted: Annotated[str, Query(alias="from", max_length=80, description=_FROM, examples=[_ID_EXAMPLE])],
+) -> Response:
+    data = await context_of(request).reader.policy_links(hex_bytes(trusted, "from", 32))
+    return Response(data, media_type=POLICY_LINKS)
 
 
 @router.get(

@@ -335,7 +335,7 @@ def _log_key(policy: Policy, note: SignedCheckpoint) -> VerifierKey:
             return key
     raise VerificationError(
         "policy_mismatch",
-        "the log signature is of no key of the policy",
+        "the log signature is of no key of the policy (taxledger policy update gets new ones)",
         got=f"{line.name}+{line.key_id.hex()}",
     )
 
@@ -347,7 +347,9 @@ def _cosigners(policy: Policy, note: SignedCheckpoint) -> list[VerifierKey]:
     for name, key_id in claimed:
         if (name, key_id) not in known:
             raise VerificationError(
-                "signer_unknown", "not a witness of the policy", got=f"{name}+{key_id.hex()}"
+                "signer_unknown",
+                "not a witness of the policy (did the validators change? taxledger policy update)",
+                got=f"{name}+{key_id.hex()}",
             )
     if len(set(claimed)) != len(claimed):
         raise VerificationError("signer_repeated", "one co-signer twice")

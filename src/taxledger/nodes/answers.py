@@ -34,6 +34,7 @@ from taxledger.nodes.home import HomeConfig
 from taxledger.nodes.logs import get_logger
 from taxledger.nodes.notes import Notes
 from taxledger.nodes.peers import PeerClient
+from taxledger.nodes.policies import links_file
 from taxledger.nodes.replica import CertifiedState, Replica
 
 __all__ = ["Answers", "Engine"]
@@ -59,6 +60,7 @@ class Answers:
     """Implements ``NodeReader``. Lives on the event loop.
 
     Args:
+        policy: reads the home's policy file: ``policy update`` may replace it at any time.
         is_ready: whether the node has caught up as far as it can.
     """
 
@@ -68,7 +70,7 @@ class Answers:
         config: HomeConfig,
         replica: Replica,
         keys: Keys,
-        policy: bytes,
+        policy: Callable[[], bytes],
         custodian: Custodian | None,
         peers: dict[int, PeerClient],
         is_ready: Callable[[], bool],
@@ -122,7 +124,12 @@ class Answers:
         return await self.notes.note(self._certified())
 
     async def policy(self) -> bytes:
-        return self._policy
+        return await asyncio.to_thread(self._policy)
+
+    async def policy_links(self, trusted: bytes) -> bytes:
+        state = self._certified()
+        note = await self.notes.note(state)
+        return await asyncio.to_thread(links_file, state, note, trusted)
 
     async def state(self, prefixes: Sequence[bytes], *, entries_max: int) -> StateAnswer:
         state = self._certified()

@@ -128,7 +128,7 @@ class Node:
             config=config,
             replica=self.replica,
             keys=self.keys,
-            policy=home.policy(),
+            policy=home.policy,
             custodian=self.custodian,
             peers=self.peers,
             is_ready=self.is_ready,

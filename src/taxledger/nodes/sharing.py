@@ -13,7 +13,6 @@ from functools import partial
 
 from taxledger.ledger.errors import UnavailableError
 from taxledger.ledger.members import member_of
-from taxledger.ledger.policy import decode_policy
 from taxledger.nodes.answers import Answers
 from taxledger.nodes.background import Background
 from taxledger.nodes.custodian.consentgate import ConsentGate
@@ -32,6 +31,7 @@ from taxledger.nodes.home import Home
 from taxledger.nodes.memberkeys import KeyInForce, hpke_key_of
 from taxledger.nodes.own import OwnTransactions
 from taxledger.nodes.peers import Handler, PeerClient
+from taxledger.nodes.policies import policy_of
 from taxledger.nodes.recipient.asking import Recipient
 from taxledger.nodes.recipient.pledging import Lender
 from taxledger.nodes.recipient.store import ReceivedStore
@@ -197,7 +197,7 @@ class Sharing:
         )
         self.recipient = Recipient(
             member=number,
-            policy=decode_policy(home.policy()),
+            policy=lambda: policy_of(replica.certified),
             peers=peers,
             hpke_key=partial(hpke_key_of, home),
             own=own,

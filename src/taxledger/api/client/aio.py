@@ -109,6 +109,10 @@ class AsyncClient:
         """The node's policy file, to compare with one's own; never to trust."""
         return await self._run(self._core.policy_file())
 
+    async def policy_links(self) -> bytes:
+        """The file that leads from the caller's policy to the present one: ``policychain.follow_links`` verifies it."""
+        return await self._run(self._core.policy_links())
+
     async def checkpoint(self, age_ms_max: int | None = None) -> SignedCheckpoint:
         """The newest checkpoint, verified."""
         return await self._run(self._core.checkpoint(age_ms_max))

@@ -114,6 +114,15 @@ class ClientCore(ConsentCalls, PledgeCalls):
         request = Request(method="GET", path="/v1/policy", bytes_max=limits.policy_bytes_max)
         return answer_call(request, lambda answer: answer.body)
 
+    def policy_links(self) -> Call[bytes]:
+        request = Request(
+            method="GET",
+            path="/v1/policy/links",
+            params=(("from", self.policy.validators_hash.hex()),),
+            bytes_max=limits.policy_links_bytes_max,
+        )
+        return answer_call(request, lambda answer: answer.body)
+
     # --- the ledger -----------------------------------------------------------------------
 
     def checkpoint(self, age_ms_max: int | None = None) -> Call[SignedCheckpoint]:

@@ -108,6 +108,10 @@ class Client:
         """The node's policy file, to compare with one's own; never to trust."""
         return self._run(self._core.policy_file())
 
+    def policy_links(self) -> bytes:
+        """The file that leads from the caller's policy to the present one: ``policychain.follow_links`` verifies it."""
+        return self._run(self._core.policy_links())
+
     def checkpoint(self, age_ms_max: int | None = None) -> SignedCheckpoint:
         """The newest checkpoint, verified."""
         return self._run(self._core.checkpoint(age_ms_max))

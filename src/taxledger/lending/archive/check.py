@@ -24,6 +24,7 @@ from taxledger.ledger.disclosure import decode_disclosure
 from taxledger.ledger.errors import RefusedError, VerificationError
 from taxledger.ledger.hashing import sha256
 from taxledger.ledger.policy import Policy, decode_policy
+from taxledger.ledger.policydate import policy_digest
 from taxledger.lending.archive.format import (
     Archive,
     PaymentDigest,
@@ -138,9 +139,12 @@ def verify_archive(data: bytes, policy: bytes, lender_key: bytes | None = None) 
         raise _broken(
             "archive_key_mismatch", "sealed by another key", lender_key.hex(), archive.lender_key.hex()
         )
-    if archive.policy != sha256(policy):
+    if archive.policy != policy_digest(policy):
         raise _broken(
-            "archive_policy_mismatch", "made under another policy", sha256(policy).hex(), archive.policy.hex()
+            "archive_policy_mismatch",
+            "made under another policy",
+            policy_digest(policy).hex(),
+            archive.policy.hex(),
         )
     try:
         return _Check(archive, decode_policy(policy)).run()

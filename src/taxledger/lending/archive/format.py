@@ -21,6 +21,7 @@ from taxledger.ledger import canonical, limits
 from taxledger.ledger.crypto import Signer, check_public_key
 from taxledger.ledger.errors import FormatError, VerificationError
 from taxledger.ledger.hashing import sha256
+from taxledger.ledger.policydate import policy_digest
 from taxledger.ledger.query import Query
 from taxledger.ledger.shapes import array, fixed_bytes, integer, items, text
 from taxledger.ledger.signedbody import SignedBody, encode_signed_body, verify_signed_body
@@ -55,7 +56,7 @@ class Archive:
 
     Attributes:
         loan: the lender's id of it.
-        policy: SHA-256 of the policy file by which the lender verified.
+        policy: digest of the policy file by which the lender verified (``policydate.policy_digest``).
         sealed_ms: when the archive was made, milliseconds since 1970.
         products: product files, ascending; ``scorecards`` by id.
         files: by SHA-256: consent artefacts, evidence, proofs of pledges, decisions.
@@ -98,7 +99,7 @@ def encode_archive(
     body = [
         _VERSION,
         loan,
-        sha256(policy),
+        policy_digest(policy),
         sealed_ms,
         sorted(set(products)),
         [[id, data] for id, data in sorted(scorecards.items())],

@@ -16,6 +16,7 @@ from taxledger.ledger.builtin import BUILTIN
 from taxledger.ledger.errors import FormatError, InputError
 from taxledger.ledger.genesis import Genesis, chain_id, decode_genesis, encode_genesis, origin_of
 from taxledger.ledger.policy import decode_policy, encode_policy
+from taxledger.ledger.policydate import Verified
 from taxledger.ledger.schemas import encode_schema
 from taxledger.nodes.ceremony.memberfile import MemberFile, entry_of
 from taxledger.nodes.homeconfig import MEMBER_NAME, ROLES, Peer, check_engine_peer, host_port
@@ -87,7 +88,12 @@ def first_policy(genesis: Genesis, leaf: bytes) -> bytes:
     """The policy file that names the validators of the genesis."""
     log_keys = [each.log_key for each in genesis.validators if each.log_key]
     witnesses = {each.name: each.cosign_key for each in genesis.validators if each.cosign_key}
-    return encode_policy(origin=origin_of(genesis, leaf), log_keys=log_keys, witnesses=witnesses)
+    return encode_policy(
+        origin=origin_of(genesis, leaf),
+        log_keys=log_keys,
+        witnesses=witnesses,
+        verified=Verified(time_s=genesis.time_ms // 1_000, size=1),
+    )
 
 
 def _check_together(files: Sequence[MemberFile], network: str, engine: str) -> None:

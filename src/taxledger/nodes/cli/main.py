@@ -35,6 +35,7 @@ from taxledger.nodes.cli import (
     member,
     network,
     pledge,
+    policy,
     vault,
     walletfile,
 )
@@ -44,6 +45,7 @@ from taxledger.nodes.cli.wording import (
     CONSENT_REFUSALS_ZH,
     NODE_REFUSALS_ZH,
     PLEDGE_REFUSALS_ZH,
+    POLICY_REFUSALS_ZH,
     refused_zh,
 )
 
@@ -71,6 +73,7 @@ consent.register(app)
 pledge.register(app)
 disclosures.register(app)
 ledger.register(app)
+policy.register(app)
 member.register(app)
 admission.register(app)
 backup.register(app)
@@ -118,7 +121,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TaxledgerError as error:
         note(f"taxledger: {error}")
         # What an enterprise or a credit officer may meet is said in Chinese, too.
-        if getattr(error, "code", None) in {**CONSENT_REFUSALS_ZH, **NODE_REFUSALS_ZH, **PLEDGE_REFUSALS_ZH}:
+        spoken = {*CONSENT_REFUSALS_ZH, *NODE_REFUSALS_ZH, *PLEDGE_REFUSALS_ZH, *POLICY_REFUSALS_ZH}
+        if getattr(error, "code", None) in {*spoken, "policy_outdated"}:
             note(refused_zh(error.code))  # type: ignore[attr-defined]
         return _FAILED
     except KeyboardInterrupt:

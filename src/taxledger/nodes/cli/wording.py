@@ -6,6 +6,7 @@ __all__ = [
     "CONSENT_REFUSALS_ZH",
     "NODE_REFUSALS_ZH",
     "PLEDGE_REFUSALS_ZH",
+    "POLICY_REFUSALS_ZH",
     "REFUSALS_ZH",
     "STATUSES_ZH",
     "complete_zh",
@@ -20,7 +21,7 @@ REFUSALS_ZH = {
     "query_mismatch": "文件回答的不是所问的主体、种类或期间",
     "policy_mismatch": "不属于本策略文件所信任的账本",
     "header_mismatch": "区块头与检查点不符",
-    "policy_outdated": "策略文件已过期，验证者名单已变更",
+    "policy_outdated": "验证者名单已变更，请先用 taxledger policy update 更新策略文件",
     "signer_unknown": "含有策略之外的签名者",
     "signer_repeated": "同一签名者重复计入",
     "quorum_missing": "共同签名数量不足",
@@ -100,6 +101,13 @@ PLEDGE_REFUSALS_ZH = {
 }
 """What is refused about permits and pledges (docs/api.md)."""
 
+POLICY_REFUSALS_ZH = {
+    "policy_expired": "策略文件距上次核验已超过信任期，请向网络运营方索取现行策略文件",
+    "policy_unknown": "该账本从未有过策略文件所列的验证者",
+    "links_broken": "策略更新的证明不连贯，未作任何更改",
+}
+"""What is refused of a policy's update (docs/protocol.md §18)."""
+
 STATUSES_ZH = {
     "valid": "有效",
     "voided": "作废",
@@ -115,7 +123,13 @@ def verified_zh(height: int, signers: int, seconds: int) -> str:
 
 
 def refused_zh(code: str) -> str:
-    known = {**REFUSALS_ZH, **CONSENT_REFUSALS_ZH, **NODE_REFUSALS_ZH, **PLEDGE_REFUSALS_ZH}
+    known = {
+        **REFUSALS_ZH,
+        **CONSENT_REFUSALS_ZH,
+        **NODE_REFUSALS_ZH,
+        **PLEDGE_REFUSALS_ZH,
+        **POLICY_REFUSALS_ZH,
+    }
     return f"未通过：{known.get(code, code)}（{code}）"
 
 

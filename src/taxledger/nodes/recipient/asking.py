@@ -1,8 +1,8 @@
 """The recipient's side of a disclosure: ask the custodian, pull the pieces, verify all of it, then keep or hand on.
 
-Nothing is handed on or kept before it verified under this member's own policy. What the consent does not let be
-stored stays in memory only as long as it is under way. The same request again (16 bytes) is the same use at the
-custodian, and gets the same bytes: a retry after a crash, of either side, costs no use.
+Nothing is handed on or kept before it verified under the policy of this member's own ledger. What the consent does
+not let be stored stays in memory only as long as it is under way. The same request again (16 bytes) is the same use
+at the custodian, and gets the same bytes: a retry after a crash, of either side, costs no use.
 
 The custodian is not trusted: how much it may send, in how many pieces and how long that may take is limited here,
 and whatever else it does ends in one refusal.
@@ -97,7 +97,7 @@ class Recipient:
 
     Args:
         member: this member's number.
-        policy: whom it trusts, from its own home.
+        policy: whom it trusts: the validators of the ledger that this node itself executes.
         peers: the other members' nodes.
         hpke_key: private half of a key of this member, by the public one; raises InputError.
         own: signs and submits this member's transactions.
@@ -108,7 +108,7 @@ class Recipient:
         self,
         *,
         member: int,
-        policy: Policy,
+        policy: Callable[[], Policy],
         peers: Mapping[int, PeerClient],
         hpke_key: Callable[[bytes], bytes],
         own: OwnTransactions,
@@ -202,7 +202,7 @@ class Recipient:
             data = encode_disclosure(file)
             disclosed = verify_disclosure(
                 data,
-                self._policy,
+                self._policy(),
                 query,
                 recipient=self._member,
                 now_ms=self._now_ms(),
