@@ -8,7 +8,7 @@ CODE := src tests benchmarks
 export TAXLEDGER_DATA ?= ../shared/data
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long check bench acceptance build lock system-deps clean
+.PHONY: help demo engine test test-engine test-long check bench acceptance build lock system-deps clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -20,12 +20,20 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: $(READY) ## The whole story: eight members, three loans from consent to pay-out, fraud stopped (leaves its files in demo/)
-	$(BIN)/taxledger demo --dir demo
+ENGINE ?= embedded
+
+demo: $(READY) $(if $(filter cometbft,$(ENGINE)),engine) ## The whole story: eight members, three loans, fraud stopped, in demo/ (ENGINE=cometbft: BFT ordering)
+	$(BIN)/taxledger demo --dir demo --engine $(ENGINE)
+
+engine: $(READY) ## Build the BFT ordering engine, CometBFT, with Go (once)
+	@$(BIN)/taxledger engine install
 
 # Two files at a time: most tests wait for nodes, disks and clocks. Real networks take ports that are free when chosen.
 test: $(READY) ## All tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-engine: $(READY) engine ## The tests of whole networks once more, ordered by CometBFT
+	$(BIN)/python -m pytest tests/e2e --engine cometbft
 
 test-long: $(READY) ## The tests that take longer: a hundred crashes, a million records
 	$(BIN)/python -m pytest -m "slow or large"

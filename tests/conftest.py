@@ -17,6 +17,15 @@ _LISTED = Path(__file__).with_name("skips.txt")
 _skipped: list[tuple[str, str]] = []
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--engine",
+        choices=("embedded", "cometbft"),
+        default="embedded",
+        help="the ordering engine of the networks in tests/e2e",
+    )
+
+
 def read_listed(path: Path) -> list[tuple[str, str]]:
     """(pattern of test ids, part of the reason) of every line that is no comment."""
     listed = []

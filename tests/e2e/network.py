@@ -40,6 +40,8 @@ from taxledger.nodes.cli.network import make_network
 from taxledger.nodes.lifeline import PARENT_VARIABLE
 
 MEMBERS = ("tax", "bank1", "bank2", "bank3")
+ENGINE = "embedded"
+"""Of networks that are made from now on: ``pytest --engine``."""
 PATIENCE_S = 60.0
 """Ends a failing test. No passing test comes near it."""
 
@@ -61,6 +63,7 @@ class RealNetwork:
 
     Attributes:
         directory: the network folder.
+        engine: what orders its transactions.
         names: of the members; the first is the issuer, and the sequencer unless another is told to be.
         issuer: signs the transactions; member 1.
     """
@@ -81,9 +84,10 @@ class RealNetwork:
             members=list(members),
             observers=list(observers),
             issues=issues,
-            engine="embedded",
+            engine=ENGINE,
             network="e2e",
         )
+        self.engine = ENGINE
         for path in directory.glob("*/node.toml"):
             path.write_text(path.read_text().replace("sequencer = 1\n", f"sequencer = {sequencer}\n"))
         self.homes = {home.config.name: home for home in control.find_homes(directory)}

@@ -18,7 +18,14 @@ from taxledger.nodes.cli.output import JsonOption, missing_package, note, print_
 if TYPE_CHECKING:
     from taxledger.nodes.control import NodeFacts
 
-__all__ = ["grant_all_scopes", "make_network", "register", "require_node_packages", "split_names"]
+__all__ = [
+    "grant_all_scopes",
+    "make_network",
+    "register",
+    "require_engine",
+    "require_node_packages",
+    "split_names",
+]
 
 DirectoryArgument = Annotated[Path, typer.Argument(metavar="DIR", help="The network's folder.")]
 MemberOption = Annotated[
@@ -144,8 +151,10 @@ def start(
     Example: taxledger network start net
     """
     require_node_packages()
-    from taxledger.nodes.control import start_network
+    from taxledger.nodes.control import find_homes, start_network
 
+    for engine in sorted({home.config.engine for home in find_homes(directory)}):
+        require_engine(engine)
     for name in start_network(directory, member=member, restart=not no_restart):
         say(f"{name} is ready")
 
@@ -210,6 +219,21 @@ def require_node_packages() -> None:
     for package in ("plyvel", "fastapi", "uvicorn", "aiohttp"):
         if sys.modules.get(package, package) is None or importlib.util.find_spec(package) is None:
             raise missing_package(package)
+
+
+def require_engine(engine: str) -> None:
+    """Say what to install before a supervisor starts an ordering engine that isn't here.
+
+    Raises:
+        InputError: no such engine, or its program is missing.
+    """
+    from taxledger.nodes.homeconfig import ENGINES
+    from taxledger.nodes.ordering.cometbft.binary import check_engine
+
+    if engine not in ENGINES:
+        raise InputError(f"expected an engine out of {', '.join(ENGINES)}, got {engine!r}")
+    if engine == "cometbft":
+        check_engine()
 
 
 def register(app: typer.Typer) -> None:

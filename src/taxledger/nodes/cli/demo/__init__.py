@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from taxledger.nodes.cli.lend.opening import require_lending_packages
-from taxledger.nodes.cli.network import require_node_packages
+from taxledger.nodes.cli.network import require_engine, require_node_packages
 
 __all__ = ["register"]
 
@@ -32,18 +32,24 @@ def demo(
     enterprises: Annotated[
         int, typer.Option("--enterprises", min=_ENTERPRISES_MIN, max=100, help="How many.")
     ] = 8,
+    engine: Annotated[
+        str, typer.Option("--engine", metavar="embedded|cometbft", help="The ordering engine.")
+    ] = "embedded",
 ) -> None:
     """The whole story of lending: eight members, three loans from consent to pay-out, fraud stopped, alerts, archives.
 
     Example: taxledger demo --dir demo
+
+    Example: taxledger demo --dir demo --engine cometbft
     """
     require_node_packages()
+    require_engine(engine)
     require_lending_packages()
     # Imported here: no other command needs it.
     from taxledger.nodes.cli.demo.story import run_demo
 
     folder = directory or Path(tempfile.mkdtemp(prefix="taxledger-demo-"))
-    run_demo(folder.absolute(), seed=seed, enterprises=enterprises)
+    run_demo(folder.absolute(), seed=seed, enterprises=enterprises, engine=engine)
 
 
 def register(app: typer.Typer) -> None:

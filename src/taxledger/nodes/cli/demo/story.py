@@ -20,7 +20,7 @@ _SILENT_S = 6
 """How long bank3 waits for a custodian that is silent."""
 
 
-def run_demo(folder: Path, *, seed: int, enterprises: int) -> None:
+def run_demo(folder: Path, *, seed: int, enterprises: int, engine: str) -> None:
     """Everything ``taxledger demo`` does; the network is stopped at the end, whatever happens.
 
     Raises:
@@ -31,7 +31,7 @@ def run_demo(folder: Path, *, seed: int, enterprises: int) -> None:
     tale = Tale(_STEPS, seed=seed, enterprises=enterprises)
     error: BaseException | None = None
     try:
-        _run(stage, tale, seed, enterprises)
+        _run(stage, tale, seed, enterprises, engine)
     except BaseException as caught:
         error = caught
         raise
@@ -40,7 +40,7 @@ def run_demo(folder: Path, *, seed: int, enterprises: int) -> None:
     _ending(stage, tale)
 
 
-def _run(stage: Stage, tale: Tale, seed: int, enterprises: int) -> None:
+def _run(stage: Stage, tale: Tale, seed: int, enterprises: int, engine: str) -> None:
     with ExitStack() as held:
         receiver = held.enter_context(receiving())
         with tale.step(
@@ -51,7 +51,7 @@ def _run(stage: Stage, tale: Tale, seed: int, enterprises: int) -> None:
                 members=list(VALIDATORS),
                 observers=list(OBSERVERS),
                 issues=ISSUES,
-                engine="embedded",
+                engine=engine,
                 network="demo",
             )
             held.enter_context(running(stage))
