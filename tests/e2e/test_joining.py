@@ -56,6 +56,7 @@ def join(net: Machines, name: str, command: tuple[str, ...], approving: str, val
     net.start(name)
 
 
+@pytest.mark.slow
 def test_a_fifth_joins_and_the_fourth_is_replaced(four: Machines) -> None:
     net = four
     join(net, "bank4", ("add",), "bank1 bank2", "tax bank1 bank2 bank3 bank4")
