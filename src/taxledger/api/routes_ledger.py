@@ -13,7 +13,7 @@ from taxledger.api.bodies import state_body, transaction_body
 from taxledger.api.events import EventId
 from taxledger.api.problems import ProblemError
 from taxledger.api.requests import context_of, hex_bytes, needs, problems
-from taxledger.api.stream import EventStream, follow
+from taxledger.api.stream import EventStream, first_height, follow
 from taxledger.ledger.tiles import parse_tile_path
 
 __all__ = ["POLICY_LINKS", "router"]
@@ -83,14 +83,17 @@ async def tile(
     "/v1/transactions/{id}",
     summary="A certified transaction, its result, and its inclusion proof",
     response_model=models.TransactionBody,
-    responses=problems("transaction_unknown"),
+    responses=problems("transaction_unknown", "pruned"),
 )
 async def transaction(
     request: Request, id: Annotated[str, Path(max_length=80, examples=[_ID_EXAMPLE])]
 ) -> Response:
     answer = await context_of(request).reader.transaction(hex_bytes(id, "id", 32))
     if answer is None:
-        raise ProblemError("transaction_unknown", "it may be waiting, have expired, or never have been sent")
+        raise ProblemError(
+            "transaction_unknown",
+            "it may be waiting, have expired, never have been sent, or be older than what this node keeps",
+        )
     return JSONResponse(transaction_body(answer))
 
 
@@ -133,7 +136,7 @@ async def state(
     "/v1/events",
     summary="Certified events as they come: server-sent events, CloudEvents 1.0",
     response_class=Response,
-    responses={200: {"content": {"text/event-stream": {}}}, **problems("streams_exhausted")},
+    responses={200: {"content": {"text/event-stream": {}}}, **problems("streams_exhausted", "pruned")},
 )
 async def events(
     request: Request,
@@ -148,5 +151,6 @@ async def events(
     status = await context.reader.status()
     source = f"{status.network}/{status.chain_id}/{status.engine}"
     begin = EventId.after_block(status.height) if begin is None else begin
+    await context.reader.block(first_height(begin))  # what is pruned is refused before the stream begins
     content = follow(context.reader, source, begin, context.closing, context.settings.keepalive_s)
     return EventStream(content, context.slots, context.settings.send_timeout_s)

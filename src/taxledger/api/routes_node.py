@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
@@ -67,7 +69,15 @@ async def status(request: Request) -> Response:
     summary="The archive of the certified ledger",
     dependencies=[needs("operate")],
     response_class=Response,
-    responses={200: {"content": {ARCHIVE: {}}}, **problems()},
+    responses={200: {"content": {ARCHIVE: {}}}, **problems("pruned")},
 )
 async def export(request: Request) -> Response:
-    return StreamingResponse(context_of(request).reader.export(), media_type=ARCHIVE)
+    pieces = context_of(request).reader.export()
+    first = await anext(pieces, b"")  # what is refused is refused before the answer begins
+
+    async def all_pieces() -> AsyncIterator[bytes]:
+        yield first
+        async for piece in pieces:
+            yield piece
+
+    return StreamingResponse(all_pieces(), media_type=ARCHIVE)

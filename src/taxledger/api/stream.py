@@ -23,7 +23,7 @@ from taxledger.api.events import Event, EventId, cloud_event, events_of_block
 from taxledger.api.reader import NodeReader
 from taxledger.ledger.errors import UnavailableError
 
-__all__ = ["EventStream", "StreamSlots", "encode_event", "follow"]
+__all__ = ["EventStream", "StreamSlots", "encode_event", "first_height", "follow"]
 
 _RETRY_MS = 1_000
 _T = TypeVar("_T")
@@ -52,13 +52,19 @@ def encode_event(event: Event, source: str) -> bytes:
     return f"id: {event.id}\nevent: {event.type}\ndata: {data}\n\n".encode("ascii")
 
 
+def first_height(after: EventId) -> int:
+    """The first block in which there may be events after an id."""
+    ended = after == EventId.after_block(after.height)
+    return max(after.height + 1 if ended else after.height, 1)
+
+
 async def follow(
     reader: NodeReader, source: str, after: EventId, closing: asyncio.Event, keepalive_s: float
 ) -> AsyncIterator[bytes]:
     """The events after an id, one piece a block, for ever; ends when ``closing`` is set or the node stops."""
     # An id without data: a consumer that loses the connection before the first event still resumes from here.
     yield f"retry: {_RETRY_MS}\nid: {after}\n\n".encode("ascii")
-    height = max(after.height, 1)
+    height = first_height(after)
     while not closing.is_set():
         try:
             block = await reader.block(height)

@@ -19,6 +19,7 @@ from taxledger.api.reader import (
     StateAnswer,
     TransactionAnswer,
 )
+from taxledger.ledger.chainreader import pruned
 from taxledger.ledger.errors import RefusedError, UnavailableError
 from taxledger.ledger.header import Header
 from taxledger.ledger.merkle import prove_inclusion
@@ -321,6 +322,9 @@ class Answers:
 
     async def export(self) -> AsyncIterator[bytes]:
         state = self._certified()
+        lacking = state.chain.kept().height - 1
+        if lacking:
+            raise pruned(f"what an archive holds of the blocks 1 to {lacking}")
         note = await self.notes.note(state)
         pieces = archive_pieces(state, note)
         while True:

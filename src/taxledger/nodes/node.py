@@ -60,6 +60,7 @@ from taxledger.nodes.sealed.homekeys import has_key_provider, open_key_provider
 from taxledger.nodes.settings import NodeSettings
 from taxledger.nodes.sharing import Sharing
 from taxledger.nodes.signingkeys import load_keys, spend_tokens
+from taxledger.nodes.snapshotparts import SnapshotParts
 from taxledger.nodes.trust import Trust
 from taxledger.nodes.upkeep import Upkeep
 
@@ -167,6 +168,14 @@ class Node:
             idle_ms=settings.disclosure_idle_ms,
             sweep_s=settings.sweep_ms / 1000,
         )
+        self.snapshots = SnapshotParts(
+            home,
+            replica=self.replica,
+            notes=self.answers.notes,
+            peers=self.peers,
+            engine=self.engine,
+            blocks=settings.snapshot_blocks,
+        )
         if not isinstance(self.engine, Follower):
             self.engine.on_timing = self.metrics.observe_timing
         self._cache = cache
@@ -196,6 +205,7 @@ class Node:
             "log_signature": self.answers.notes.on_log_signature,
             **self.table.handlers(),
             **self.sharing.handlers(),
+            **self.snapshots.handlers(),
             **self.engine.handlers(),
         }
         if isinstance(self.engine, Sequencer):
@@ -310,6 +320,7 @@ class Node:
             "addresses": self.table.run(),
             "observer": self._observe(),
             **self.sharing.tasks(),
+            **self.snapshots.tasks(),
         }
         tasks = {asyncio.ensure_future(part): name for name, part in parts.items()}
         self.log.info("started", member=self.home.config.name, height=self.application.chain.tip.height)

@@ -22,6 +22,8 @@ class NodeSettings(BaseSettings):
     """An idle validator co-signs its newest checkpoint anew this often."""
     page_cache_bytes: int = Field(limits.page_cache_bytes_default, ge=1 << 20, le=1 << 34)
     """Pages of the state map kept in memory."""
+    snapshot_blocks: int = Field(1_000, ge=1, le=1_000_000)
+    """A snapshot for members that join is taken every so many blocks."""
     tls_certificate_hours: int = Field(CERTIFICATE_HOURS, ge=1, le=87_600)
     """Life of the node's own certificate for its peers; renewed when half of it is left."""
     disclosure_idle_ms: int = Field(60_000, ge=200, le=3_600_000)

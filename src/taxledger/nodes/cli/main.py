@@ -36,6 +36,7 @@ from taxledger.nodes.cli import (
     network,
     pledge,
     policy,
+    snapshot,
     vault,
     walletfile,
 )
@@ -75,6 +76,7 @@ disclosures.register(app)
 ledger.register(app)
 policy.register(app)
 member.register(app)
+snapshot.register(app)
 admission.register(app)
 backup.register(app)
 vault.register(app)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from taxledger.ledger.errors import InputError
+from taxledger.nodes.cli import snapshot
 from taxledger.nodes.cli.admission import add, replace
 from taxledger.nodes.cli.ceremony import enter, init, prove
 from taxledger.nodes.cli.office import open_office, propose_change, propose_or_write, say_state
@@ -248,6 +249,7 @@ def register(app: typer.Typer) -> None:
     group.command("list")(list_members)
     for command in (init, prove, enter, add, replace, show, proposals, rotate, propose, approve, certificate):
         group.command()(command)
+    group.command()(snapshot.sync)
     for status, verb, text in (
         (2, "suspend", "Propose that a member is suspended: its signature and its node count for nothing."),
         (3, "remove", "Propose that a member is removed."),

@@ -1,0 +1,60 @@
+"""A node whose disk is gone begins from another member's snapshot, follows, and signs nothing with its old key."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import subprocess
+import sys
+
+from network import Load, RealNetwork
+from taxledger.ledger.audit import audit_archive
+from taxledger.ledger.store import MemoryStore
+
+
+def taxledger(*arguments: str, status: int = 0) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "taxledger.nodes.cli.main", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_a_wiped_disk_begins_from_a_snapshot(net: RealNetwork) -> None:
+    with Load(net, "tax", "bank1") as load:
+        load.progress(5)
+        acknowledged = load.finish()
+    net.agree()
+    home = net.homes["bank2"].path
+    assert "another process" in taxledger("member", "sync", "--home", str(home), status=1)
+    net.stop("bank2")
+    shutil.rmtree(home / "store")
+    said = taxledger("member", "sync", "--home", str(home))
+    assert "verified and placed: block" in said
+    kept = [path for name in net.names for path in (net.homes[name].path / "snapshots").glob("[0-9]*")]
+    assert kept
+    said = taxledger("snapshot", "verify", str(kept[0]), "--policy", str(net.directory / "policy.txt"))
+    assert "verified: block" in said
+    with Load(net, "tax", "bank1", first=500_000) as load:
+        load.progress(3)
+        net.start("bank2")
+        load.progress(3)
+        acknowledged |= load.finish()
+    agreed = net.agree()
+    assert "signing journal" in net.status("bank2")["reason"]
+    old = net.get("bank2", "/v1/export")
+    assert old.status_code == 404
+    assert old.json()["code"] == "pruned"
+    first = min(acknowledged, key=lambda each: acknowledged[each].index)
+    assert net.get("bank2", f"/v1/transactions/{first.hex()}").json()["code"] == "pruned"
+    assert net.get("bank2", "/v1/events?after=1").json()["code"] == "pruned"
+    report = audit_archive(
+        io.BytesIO(net.get("bank1", "/v1/export").content), MemoryStore(), policy=net.policy
+    )
+    assert (report.log_root.hex(), report.state_root.hex()) == (agreed["log_root"], agreed["state_root"])
+    with net.client("bank2") as client:
+        assert client.state(b"\x06").header.height == agreed["height"]
