@@ -13,7 +13,6 @@ its engine refuses e + 1, whose header has the app hash that the others arrived 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,15 +30,13 @@ from taxledger.nodes.ordering.cometbft.blocks import Blocks, chain_name, is_cosi
 from taxledger.nodes.ordering.cometbft.peering import Peering
 from taxledger.nodes.ordering.cometbft.rpc import EngineRpc
 from taxledger.nodes.ordering.cometbft.server import AbciServer
+from taxledger.nodes.ordering.cometbft.shares import Shares
 from taxledger.nodes.peers import PeerClient
 from taxledger.nodes.replica import Replica
 
 __all__ = ["CometBft", "SnapshotService"]
 
 _PENDING_MAX = 4_096
-_SHARE_MAX = 1_024
-"""Transactions of one member in the mempool: none can fill it alone."""
-_COSIGNS_SHARE_MAX = 32
 _LAYERS_MAX = 64
 """Uncertified blocks in memory past which a replay waits for co-signatures."""
 _LOOK_S = 0.5
@@ -104,10 +101,7 @@ class CometBft:
         self._tip_since = (replica.application.chain.tip.height, self._decided_at)
         self._pending: dict[bytes, tuple[bytes, float]] = {}  # id → transaction submitted here, since when
         self._sent: set[bytes] = set()
-        self._admitted: dict[
-            bytes, tuple[int, bool]
-        ] = {}  # hash → (member, co-signature) of what CheckTx took
-        self._shares: Counter[tuple[int, bool]] = Counter()
+        self._shares = Shares()
         self._log = get_logger("engine")
 
     # --- the node's side ------------------------------------------------------------------------
@@ -256,15 +250,17 @@ class CometBft:
     async def check_tx(self, request: abci.CheckTxRequest) -> abci.CheckTxResponse:
         again = request.type == abci.CheckTxType.RECHECK
         try:
-            await self.replica.run(self._check, request.tx, again)
+            member = await self.replica.run(self._check, request.tx, again)
+            if not again:
+                self._shares.admit(log_leaf(request.tx), member, is_cosign=is_cosign(request.tx))
         except (InputError, RefusedError) as error:
-            self._release_share(log_leaf(request.tx))
+            self._shares.release(log_leaf(request.tx))
             code = getattr(error, "code", "malformed")
             return abci.CheckTxResponse(code=1, log=f"{code}: {str(error).removeprefix(f'{code}: ')}"[:500])
         return abci.CheckTxResponse()
 
-    def _check(self, raw: bytes, again: bool) -> None:
-        """On the ledger thread. Whether it may wait in the mempool."""
+    def _check(self, raw: bytes, again: bool) -> int:
+        """On the ledger thread. Whose it is, if it may wait in the mempool."""
         application = self.replica.application
         if is_cosign(raw):
             member = decode_cosign(raw, application.chain.chain_id).member
@@ -273,20 +269,8 @@ class CometBft:
             problems = [] if again else self.replica.receive([raw])
             if problems:
                 raise RefusedError("cosignature_refused", problems[0])
-        else:
-            member = application.check(raw).member
-        key, owner = log_leaf(raw), (member, is_cosign(raw))
-        if again or key in self._admitted:
-            return
-        if self._shares[owner] >= (_COSIGNS_SHARE_MAX if owner[1] else _SHARE_MAX):
-            raise RefusedError("mempool_share", f"too many transactions of member {member} wait")
-        self._admitted[key] = owner
-        self._shares[owner] += 1
-
-    def _release_share(self, key: bytes) -> None:
-        owner = self._admitted.pop(key, None)
-        if owner is not None:
-            self._shares[owner] -= 1
+            return member
+        return application.check(raw).member
 
     # --- ABCI: consensus ------------------------------------------------------------------------
 
@@ -317,6 +301,7 @@ class CometBft:
         )
 
     async def finalize_block(self, request: abci.FinalizeBlockRequest) -> abci.FinalizeBlockResponse:
+        self._connected = True  # told lost only now, when an engine before it had not ended in time
         chain = self.replica.application.chain
         while chain.tip.height - chain.certified >= _LAYERS_MAX:  # a replay that ran ahead
             await self.peering.ask_cosigns()
@@ -347,7 +332,7 @@ class CometBft:
                 self._forget(transaction_id)
                 self._on_dropped(transaction_id, reason)
         for raw in done.cosigns:
-            self._release_share(log_leaf(raw))
+            self._shares.release(log_leaf(raw))
         return abci.CommitResponse(retain_height=self.retain_height())
 
     async def _released(self, message: bytes) -> None:
@@ -356,14 +341,13 @@ class CometBft:
     def _forget(self, transaction_id: bytes) -> None:
         self._pending.pop(transaction_id, None)
         self._sent.discard(transaction_id)
-        self._release_share(transaction_id)
+        self._shares.release(transaction_id)
 
     async def consensus_lost(self) -> None:
         """The engine's connection ended: what it had not committed, it decides again."""
         self._connected = False
-        self.blocks.forget()
+        await self.replica.run(self.blocks.forget)  # after a call of the old connection that may still run
         self._sent.clear()  # its mempool is gone
-        self._admitted.clear()
         self._shares.clear()
         self._log.warning("engine gone")
 

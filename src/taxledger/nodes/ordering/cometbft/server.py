@@ -7,7 +7,8 @@ Requests of different connections interleave wherever a handler awaits.
 
 What goes wrong on our side (any exception of a handler) is answered with an exception response, ends that
 connection, and is told to ``on_broken``: the node decides. What goes wrong on the engine's side (bytes that are no
-request, a connection that ends) is logged: the engine may be restarted and dial again.
+request, a connection that ends) is logged: the engine may be restarted and dial again. One that dials again before we
+noticed that its predecessor is gone waits until that one's last call is over: two engines never decide at once.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import logging
 import os
 import socket
 import stat
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -33,6 +34,8 @@ _log = logging.getLogger(__name__)
 
 _READ_BUFFER_BYTES = 1024 * 1024
 _LENGTH_BYTES_MAX = 5
+_LEAVE_S = 5.0
+"""Time for the last call of an engine that is gone, which may be a write."""
 
 
 class AbciHandler(Protocol):
@@ -159,6 +162,7 @@ class AbciServer:
         self._on_broken = on_broken
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
+        self._deciding: asyncio.Task[None] | None = None
         self._is_stopping = False
 
     async def start(self) -> None:
@@ -168,9 +172,9 @@ class AbciServer:
             UnavailableError: something else is at the path, or the system refuses.
         """
         self._is_stopping = False
+        self._remove_socket()
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            self._remove_socket()
             with socket_address(self._path) as address:
                 listening.bind(address)
             # Nobody can connect before start_unix_server listens: there is no moment with another mode.
@@ -206,7 +210,7 @@ class AbciServer:
         task = asyncio.current_task()
         assert task is not None
         self._connections.add(task)
-        connection = _Connection(self._handler, reader, writer)
+        connection = _Connection(self._handler, reader, writer, self._succeed)
         try:
             await connection.run()
         except InputError as error:
@@ -216,13 +220,24 @@ class AbciServer:
         except _Broken as broken:
             self._on_broken(broken.cause)
         except asyncio.CancelledError:
-            if not self._is_stopping:
-                raise
+            _log.info("a connection of the engine was ended")
         finally:
-            writer.close()
+            if self._is_stopping:
+                writer.transport.abort()  # an engine that doesn't read holds up nobody
+            else:
+                writer.close()
             self._connections.discard(task)
             if connection.is_consensus and not self._is_stopping:
                 await self._tell_lost()
+
+    async def _succeed(self) -> None:
+        """The present connection decides from now on; an earlier one's engine must be gone."""
+        earlier, self._deciding = self._deciding, asyncio.current_task()
+        if earlier is not None and not earlier.done():
+            _, waiting = await asyncio.wait([earlier], timeout=_LEAVE_S)
+            if waiting:
+                earlier.cancel()
+                await asyncio.wait(waiting)
 
     async def _tell_lost(self) -> None:
         try:
@@ -238,16 +253,22 @@ class _Broken(Exception):
 
 class _Connection:
     def __init__(
-        self, handler: AbciHandler, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        handler: AbciHandler,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        succeed: Callable[[], Awaitable[None]],
     ) -> None:
-        self._handler, self._reader, self._writer = handler, reader, writer
+        self._handler, self._reader, self._writer, self._succeed = handler, reader, writer, succeed
         self.is_consensus = False
 
     async def run(self) -> None:
         """Answer until the engine goes. Raises InputError, OSError, or _Broken with a handler's error."""
         while (data := await read_message(self._reader)) is not None:
             request = abci.decode_request(data)
-            self.is_consensus = self.is_consensus or isinstance(request, _CONSENSUS)
+            if isinstance(request, _CONSENSUS) and not self.is_consensus:
+                await self._succeed()
+                self.is_consensus = True
             try:
                 reply = abci.encode_response(await answer(self._handler, request))
             except Exception as error:
