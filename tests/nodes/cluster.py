@@ -95,6 +95,7 @@ class LocalNode:
         self.fresh = frozenset({"vote", "cosign"})  # the birth tokens of its keys
         self.engine: Sequencer | Follower | None = None
         self.replica: Replica | None = None
+        self.halted: str | None = None
         self.dropped: dict[bytes, str] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -106,6 +107,8 @@ class LocalNode:
         )
         self.fresh = frozenset()
         self.replica = Replica(application)
+        self.halted = None
+        self.replica.on_halt = self._halt
         peers = [
             LocalPeer(wire, number, other) for other in range(1, self.cluster.size + 1) if other != number
         ]
@@ -115,8 +118,11 @@ class LocalNode:
         else:
             self.engine = Follower(self.replica, sequencer=peers[0], others=peers[1:])
             handlers |= {"step": self.engine.on_step, "journal": self.engine.on_journal}
-        wire.handlers[number] = handlers | {"votes": self.engine.on_votes}
+        wire.handlers[number] = self.engine.handlers() | handlers | {"votes": self.engine.on_votes}
         self._task = asyncio.create_task(self.engine.run(), name=f"engine {number}")
+
+    def _halt(self, reason: str) -> None:
+        self.halted = reason
 
     async def stop(self) -> None:
         """As a crash: what is not in the store is gone."""

@@ -19,6 +19,7 @@ from taxledger.ledger.checkpoint import (
     sign_checkpoint,
 )
 from taxledger.ledger.errors import InputError, VerificationError
+from taxledger.ledger.fork import verify_fork
 from taxledger.ledger.genesis import Genesis
 from taxledger.ledger.governance import member_set
 from taxledger.ledger.operations import encode_approve, encode_propose
@@ -198,8 +199,11 @@ async def test_another_root_at_our_size_is_kept_as_fork_evidence() -> None:
         later = cluster.now_ms() // 1_000 + 100
         await replica.run(replica.receive, [signed(cluster, 3, tree, later - 100)])  # it may be here already
         problems = await replica.run(replica.receive, [signed(cluster, 3, other, later)])
-        assert "v3 co-signed two different trees" in problems[0]
-        assert [fork.members for fork in replica.certification.forks] == [(3,)]
+        assert "v3 co-signed a tree of 2 leaves that is not ours" in problems[0]
+        (fork,) = replica.certification.forks
+        assert fork.convicts
+        assert "v3 co-signed two different trees of 2 leaves" in fork.text
+        assert verify_fork(fork.evidence, policy_of(cluster)) == ("v3",)
         assert all(each.root == tree.root for each in replica.certified.cosigns)
 
 

@@ -14,6 +14,7 @@ from cluster import Cluster, running
 
 from taxledger.ledger import limits
 from taxledger.ledger.checkpoint import Checkpoint, cosign
+from taxledger.ledger.fork import verify_fork_of
 from taxledger.nodes.application import encode_cosign
 from taxledger.nodes.ordering.embedded.messages import Answer, encode_answer
 from taxledger.nodes.ordering.embedded.sequencer import Sequencer
@@ -46,8 +47,13 @@ async def test_a_false_tree_signed_ahead_of_time_stops_nobody(leaves: int) -> No
             await cluster.submit(cluster.through(day))
             await cluster.until(cluster.certified(1 + day, 1, 2, 3))
         assert not cluster.nodes[1]._task.done()
-        forks = cluster.nodes[1].replica.certification.forks
-        assert [fork.members for fork in forks] == [(LIAR,)]
+        # It has co-signed the real tree as well: that convicts it, whatever size the lie has.
+        for number in (1, 2, 3):
+            forks = cluster.nodes[number].replica.certification.forks
+            await cluster.until(lambda forks=forks: any(fork.convicts for fork in forks))
+            assert {fork.members for fork in forks} == {(LIAR,)}
+            evidence = next(fork.evidence for fork in forks if fork.convicts)
+            verify_fork_of(evidence, chainkit.validator(LIAR), cluster.chain_id)
 
 
 async def test_a_cosignature_from_the_future_is_not_served() -> None:

@@ -8,23 +8,16 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import chainkit
+import forkkit
 
+from taxledger.ledger.forkformat import encode_fork
 from taxledger.ledger.governance import member_set
 from taxledger.ledger.hashing import log_leaf
 from taxledger.ledger.operations import encode_approve, encode_propose
-from taxledger.nodes.certification import Fork
-from taxledger.nodes.node import Node
+from taxledger.nodes.contradictions import Fork
+from taxledger.nodes.forkfiles import ForkFiles
 from taxledger.nodes.pki import make_credentials
 from taxledger.nodes.trust import Trust
-
-
-class Bare(Node):
-    """A node without sockets, store or threads."""
-
-    def __init__(self, folder: Path) -> None:
-        self.home = SimpleNamespace(path=folder)
-        self.log = SimpleNamespace(error=lambda *_, **__: None)
-        self._forks_kept = set()
 
 
 def test_a_member_is_trusted_until_its_suspension_is_in_force_and_not_longer(tmp_path: Path) -> None:
@@ -54,12 +47,15 @@ def test_a_member_is_trusted_until_its_suspension_is_in_force_and_not_longer(tmp
     assert trusted() == (1, 2, 3, 4)
 
 
-def test_evidence_of_a_fork_outlives_restarts_and_further_forks(tmp_path: Path) -> None:
-    forks = [Fork(members=(n,), text=f"fork {n}", evidence=b"evidence %d" % n) for n in range(3)]
+async def test_evidence_of_a_fork_outlives_restarts_and_further_forks(tmp_path: Path) -> None:
+    forks = [
+        Fork(members=(n,), text=f"fork {n}", evidence=encode_fork(forkkit.same_size(n)), convicts=n != 2)
+        for n in (1, 2, 3)
+    ]
     for kept in (forks[:1], forks[1:], forks[2:]):
-        node = Bare(tmp_path)  # each a start of its own
-        for fork in kept:
-            node._keep_fork(fork)
-            node._keep_fork(fork)
-    files = sorted((tmp_path / "forks").iterdir())
-    assert {each.read_bytes() for each in files} == {each.evidence for each in forks}
+        files = ForkFiles(tmp_path, SimpleNamespace(), SimpleNamespace())  # each a start of its own
+        await files.keep(kept)
+        await files.keep(kept)
+    written = sorted((tmp_path / "forks").iterdir())
+    assert {each.read_bytes() for each in written} == {each.evidence for each in forks}
+    assert sorted(each.suffix for each in written) == [".fork", ".fork", ".suspicion"]

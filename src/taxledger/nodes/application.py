@@ -114,6 +114,7 @@ class Application:
         self.keys = keys
         self.now_ms = now_ms
         self.cosigned_s = 0
+        self.halted: str | None = None
         self.may_sign = chain.begin_journals(self._journalled(), keys.fresh)
         self.signatures = SignatureMemory()
         self.validators = self._next_validators()
@@ -155,11 +156,16 @@ class Application:
         own = self.validators.get(self.keys.member)
         return (
             own is not None
+            and self.halted is None
             and self.keys.vote is not None
             and self.keys.cosign is not None
             and own.vote_key == self.keys.vote.public_key
             and own.cosign_key == self.keys.cosign.public_key
         )
+
+    def halt(self, reason: str) -> None:
+        """Sign nothing any more, whatever is asked: this node's state is not that of the others."""
+        self.halted = self.halted or reason
 
     def info(self) -> Info:
         """Height, log size and log root after the newest decided block: where an engine goes on."""
@@ -195,6 +201,7 @@ class Application:
             InvariantError: this node has voted for another header at this height, or has no vote journal.
         """
         check("vote" in self.may_sign, "a vote without a journal")
+        check(self.halted is None, "a vote of a node that halted")
         header_hash = executed.tip.header_hash
         self.chain.journal_vote(
             Vote(
@@ -274,10 +281,11 @@ class Application:
 
     def _may_sign(self, size: int) -> bool:
         signed = self.chain.signed()
-        return signed is not None and signed[0] < size
+        return self.halted is None and signed is not None and signed[0] < size
 
     def make_cosign(self, checkpoint: Checkpoint) -> bytes:
         """Sign a checkpoint at the present time. The caller has made sure that the journal allows it."""
+        check(self.halted is None, "a co-signature of a node that halted")
         time_s = self.cosigned_s = self.now_ms() // 1000
         message = cosignature_message(checkpoint, time_s)
         signature = self.signatures.sign(_present(self.keys.cosign), message)

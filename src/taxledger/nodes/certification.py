@@ -4,8 +4,8 @@ A co-signature is counted only when its signature verifies under the member's ke
 size and root are those of our own block. Blocks are certified strictly in order, so ``certified`` says that
 everything below is.
 
-A co-signature whose root differs from ours at the same size can only mean that its signer, or a quorum of
-voters, lies. It is kept as fork evidence together with what the same member signed otherwise, if it did.
+A co-signature of another tree than ours can only mean that its signer lies, or that it is we who went astray:
+``contradictions.py`` is told of all that verify, and finds out which.
 
 One whose time is ahead of our clock is not counted until the clock has come as far: a verifier refuses a note
 that holds one, so a single liar could make every answer of an honest node worthless.
@@ -16,33 +16,19 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass, field
 
-from taxledger.ledger import canonical, limits
+from taxledger.ledger import limits
 from taxledger.ledger.checkpoint import Checkpoint, cosignature_message
 from taxledger.ledger.errors import VerificationError
 from taxledger.ledger.execute import Executed
 from taxledger.ledger.members import Member, validators_of
 from taxledger.ledger.policy import quorum
 from taxledger.nodes.application import Application, CosignMessage, decode_cosign, encode_cosign
+from taxledger.nodes.contradictions import Contradictions, Fork
 
 __all__ = ["Certification", "Fork"]
 
 _AHEAD_MS_MAX = limits.cosignature_ahead_ms_max // 2
 """Half of what a verifier accepts: its clock may be behind ours by the other half."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fork:
-    """A contradiction seen by this node.
-
-    Attributes:
-        members: who signed what cannot both be true.
-        text: one sentence for the operator.
-        evidence: canonical msgpack ``[1, "fork", [signed messages …]]``.
-    """
-
-    members: tuple[int, ...]
-    text: str
-    evidence: bytes
 
 
 @dataclass(slots=True)
@@ -57,11 +43,15 @@ class Certification:
 
     def __init__(self, application: Application) -> None:
         self.application = application
-        self.forks: list[Fork] = []
+        self.contradictions = Contradictions(application)
         self._collected: dict[int, _Collected] = {}
         self._early: dict[int, CosignMessage] = {}  # newest per member, of trees larger than ours
-        self._accused: set[tuple[int, bool]] = set()  # member, and whether it contradicted itself
         self._recover()
+
+    @property
+    def forks(self) -> list[Fork]:
+        """Contradictions among co-signatures: evidence, and what is only suspected."""
+        return self.contradictions.forks
 
     def _recover(self) -> None:
         chain = self.application.chain
@@ -75,6 +65,9 @@ class Certification:
             if own is not None:
                 message = decode_cosign(own, chain.chain_id)
                 self._collected[height].by_member.setdefault(message.member, message)
+            for number, message in sorted(self._collected[height].by_member.items()):
+                if number in validators:
+                    self.contradictions.agreed(message, validators[number])
 
     def _open(self, height: int, validators: dict[int, Member]) -> None:
         self._collected[height] = _Collected(self.application.checkpoint(height), validators)
@@ -89,6 +82,7 @@ class Certification:
         """Take note of a block that has just been committed, then of what arrived early for it."""
         height = executed.header.height
         self._open(height, {each.number: each for each in executed.validators})
+        self.contradictions.grown()
         if own is not None:
             self.receive(own)
         for member, message in sorted(self._early.items()):
@@ -111,9 +105,10 @@ class Certification:
         application = self.application
         message = decode_cosign(raw, application.chain.chain_id)
         height = self._height_of(message.size)
-        if height is not None and height not in self._collected:
+        is_old = height is not None and height not in self._collected
+        if height is not None and is_old and application.checkpoint(height).root == message.root:
             return False  # certified long ago, a newer block is
-        if height is not None:
+        if height is not None and not is_old:
             known = self._collected[height].by_member.get(message.member)
             if (
                 known is not None
@@ -122,7 +117,7 @@ class Certification:
                 and not self._is_ahead(known)
             ):
                 return False
-        signers = application.validators if height is None else self._collected[height].validators
+        signers = self.validators_at(0 if height is None else height)
         validator = signers.get(message.member)
         if validator is None or validator.cosign_key is None:
             raise VerificationError(
@@ -132,17 +127,23 @@ class Certification:
         application.signatures.verify(
             validator.cosign_key, message.signature, cosignature_message(theirs, message.time_s)
         )
-        if height is None:
+        if height is None or is_old:
             if message.size > application.chain.tip.frontier.size:
+                self.contradictions.claimed(message, validator)
                 self._check_time(message)
                 newest = self._early.get(message.member)
                 if newest is None or newest.size <= message.size:
                     self._early[message.member] = message
                 return False
-            raise self._disagreement(message, validator.name, None)
+            if message.root == self.contradictions.root_at(message.size):
+                raise VerificationError(
+                    "header_mismatch", f"{validator.name} co-signed a tree that ends within a block"
+                )
+            raise self._disagreement(message, validator)
         collected = self._collected[height]
         if message.root != collected.checkpoint.root:
-            raise self._disagreement(message, validator.name, collected.by_member.get(message.member))
+            raise self._disagreement(message, validator)
+        self.contradictions.agreed(message, validator)
         self._check_time(message)
         collected.by_member[message.member] = message
         return height == application.chain.certified
@@ -157,21 +158,13 @@ class Certification:
                 "checkpoint_stale", f"co-signature of member {message.member}, ahead of this node's clock"
             )
 
-    def _disagreement(
-        self, message: CosignMessage, name: str, other: CosignMessage | None
-    ) -> VerificationError:
-        """Keep the evidence, and say what is wrong. The first of a kind is enough to convict a member, and a
-        liar could sign any number.
-        """
-        statements = [message.raw] + ([other.raw] if other is not None else [])
-        text = f"{name} co-signed a tree of {message.size} leaves that is not ours"
-        if other is not None:
-            text = f"{name} co-signed two different trees of {message.size} leaves"
-        if (message.member, other is not None) not in self._accused:
-            self._accused.add((message.member, other is not None))
-            evidence = canonical.encode([1, "fork", statements])
-            self.forks.append(Fork(members=(message.member,), text=text, evidence=evidence))
-        return VerificationError("header_mismatch", text)
+    def _disagreement(self, message: CosignMessage, validator: Member) -> VerificationError:
+        """Note who contradicts us, and say what is wrong."""
+        self.contradictions.claimed(message, validator)
+        return VerificationError(
+            "header_mismatch",
+            f"{validator.name} co-signed a tree of {message.size} leaves that is not ours",
+        )
 
     def _height_of(self, size: int) -> int | None:
         for height in sorted(self._collected, reverse=True):

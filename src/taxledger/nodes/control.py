@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from taxledger.ledger.errors import InputError, TaxledgerError, UnavailableError
+from taxledger.nodes.halting import clear_halt, read_halt
 from taxledger.nodes.home import Client, Home
 from taxledger.nodes.homeconfig import host_port
 from taxledger.nodes.lifeline import end_leftovers
@@ -164,8 +165,13 @@ def _ensure_supervisor(directory: Path) -> None:
     raise UnavailableError(f"the supervisor of {directory} did not start: {said}")
 
 
-def start_network(directory: Path, *, member: str | None = None, restart: bool = True) -> list[str]:
+def start_network(
+    directory: Path, *, member: str | None = None, restart: bool = True, clear: bool = False
+) -> list[str]:
     """Start all nodes, or one; returns their names when each is ready.
+
+    Args:
+        clear: also a node that halted (``halting.py``), whose reason is forgotten.
 
     Raises:
         InputError: no network, or no such member, or the program of its ordering engine is not here.
@@ -174,6 +180,12 @@ def start_network(directory: Path, *, member: str | None = None, restart: bool =
     directory = directory.resolve()
     homes = [network_home(directory, member)] if member else find_homes(directory)
     names = [home.config.name for home in homes]
+    for home in homes:
+        halted = read_halt(home.path)
+        if clear:
+            clear_halt(home.path)
+        elif halted is not None:
+            raise UnavailableError(f"{home.config.name} halted: {halted}")
     if any(home.config.engine == "cometbft" for home in homes):
         check_engine()
     _ensure_supervisor(directory)
@@ -326,7 +338,8 @@ def node_facts(home: Home, pid: int | None, *, running: bool) -> NodeFacts:
     config = home.config
     role = "sequencer" if config.is_sequencer else config.role
     said: dict[str, Any] = {}
-    writes = "waiting: the node is not running"
+    halted = read_halt(home.path)
+    writes = "waiting: the node is not running" if halted is None else f"halted: {halted}"
     try:
         status, body = _get(home.client(), "/v1/status")
         if status != 200:

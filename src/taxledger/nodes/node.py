@@ -33,7 +33,6 @@ from taxledger.ledger.errors import (
     TaxledgerError,
     UnavailableError,
 )
-from taxledger.ledger.hashing import sha256
 from taxledger.ledger.leveldb import LevelStore
 from taxledger.ledger.members import member_of
 from taxledger.ledger.rules import RESULT_NAMES, decode_result
@@ -41,9 +40,10 @@ from taxledger.ledger.statemap import PageCache
 from taxledger.nodes.answers import Answers
 from taxledger.nodes.application import Application
 from taxledger.nodes.backup import check_not_moved
-from taxledger.nodes.certification import Fork
 from taxledger.nodes.custodian.dossier import Custodian
 from taxledger.nodes.enginecheck import check_engine
+from taxledger.nodes.forkfiles import ForkFiles
+from taxledger.nodes.halting import HALTED_EXIT_STATUS, read_halt, write_halt
 from taxledger.nodes.home import Home, host_port
 from taxledger.nodes.identity import TlsIdentity
 from taxledger.nodes.lifeline import bind_to_parent
@@ -95,6 +95,7 @@ class Node:
         if lost := spend_tokens(home, self.application):
             self.log.error("this node does not sign", reason=lost)
         self.replica = Replica(self.application)
+        self.replica.on_halt = self._halted
         self.transaction_key = KeyInForce(home, self._transaction_public_key)
         self.trust = Trust(home.tls_folder, lambda: self.replica.certified)
         self.metrics = NodeMetrics()
@@ -180,7 +181,7 @@ class Node:
             self.engine.on_timing = self.metrics.observe_timing
         self._cache = cache
         self._stop = asyncio.Event()
-        self._forks_kept: set[bytes] = set()
+        self.forks = ForkFiles(home.path, self.replica, self.answers.notes)
         self._warned_at: dict[int, float] = {}  # member → when we last complained of it
 
     # --- parts --------------------------------------------------------------------------------
@@ -216,6 +217,11 @@ class Node:
         """A peer's or the engine's message met a bug of ours: nothing we would still write can be trusted."""
         self.log.critical("invariant broken", exc_info=error)
         os._exit(FATAL_EXIT_STATUS)
+
+    def _halted(self, reason: str) -> None:
+        """It signs nothing any more; now it stops, and stays so until somebody has looked (``halting.py``)."""
+        self.log.critical("halted", reason=write_halt(self.home.path, reason))
+        os._exit(HALTED_EXIT_STATUS)
 
     async def _submit_and_wait(self, raw: bytes) -> None:
         await self.answers.submit(raw, wait="certified", timeout_s=50.0)
@@ -269,20 +275,7 @@ class Node:
                 hits=cache.hits - hits, misses=cache.misses - misses, cached_bytes=cache.cached_bytes
             )
             hits, misses = cache.hits, cache.misses
-            for fork in [*self.replica.certification.forks, *self.engine.forks]:
-                self._keep_fork(fork)
-
-    def _keep_fork(self, fork: Fork) -> None:
-        """Write evidence to a file of its own, named by its content: a restart must not write over it."""
-        digest = sha256(fork.evidence)
-        if digest in self._forks_kept:
-            return
-        self._forks_kept.add(digest)
-        folder = self.home.path / "forks"
-        folder.mkdir(exist_ok=True)
-        path = folder / f"{digest.hex()[:16]}.bin"
-        path.write_bytes(fork.evidence)
-        self.log.error("fork", text=fork.text, evidence=str(path))
+            await self.forks.keep([*self.replica.certification.forks, *self.engine.forks])
 
     # --- life ---------------------------------------------------------------------------------
 
@@ -373,6 +366,9 @@ def main(arguments: list[str] | None = None) -> int:
     bind_to_parent()
     try:
         home = Home(options.home)
+        if (halted := read_halt(home.path)) is not None:
+            print(f"taxledger node: halted: {halted}", file=sys.stderr)
+            return HALTED_EXIT_STATUS
         settings = NodeSettings()
         configure_logs(settings.log_level)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:

@@ -81,6 +81,7 @@ class Replica:
         self._news: set[asyncio.Future[None]] = set()
         self._loop = asyncio.get_running_loop()
         self.certified = self._capture()
+        self.on_halt: Callable[[str], None] = lambda _reason: None
 
     @property
     def quorum(self) -> int:
@@ -138,6 +139,10 @@ class Replica:
                 renewed |= self.certification.receive(raw)
             except (InputError, VerificationError) as error:
                 problems.append(str(error))
+        diverged = self.certification.contradictions.divergence()
+        if diverged is not None:
+            self.halt(diverged.text)
+            return [*problems, diverged.text]
         done = self.certification.advance()
         if renewed and not done:
             self.certification.renewed()
@@ -145,6 +150,12 @@ class Replica:
             self.certified = self._capture()
             self._loop.call_soon_threadsafe(self._wake)
         return problems
+
+    def halt(self, reason: str) -> None:
+        """Sign nothing more from here on, and have the process stopped; the first reason counts."""
+        if self.application.halted is None:
+            self.application.halt(reason)
+            self._loop.call_soon_threadsafe(self.on_halt, reason)
 
     def _capture(self) -> CertifiedState:
         chain = self.application.chain

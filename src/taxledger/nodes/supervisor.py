@@ -38,6 +38,7 @@ from taxledger.nodes.control import (
     node_log_path,
     socket_address,
 )
+from taxledger.nodes.halting import HALTED_EXIT_STATUS
 from taxledger.nodes.home import Home
 from taxledger.nodes.lifeline import PARENT_VARIABLE, end_leftovers
 
@@ -149,11 +150,14 @@ class Supervisor:
             process.process = None
             self._write_pids()
             if process is member.node and member.engine is not None:
+                if process.exit_code == HALTED_EXIT_STATUS:  # it orders for nobody until somebody has looked
+                    member.engine.wanted = False
+                    member.engine.stopping.set()
                 await _ended(member.engine, _ENGINE_ENDS_S)
             if not process.wanted:
                 break
             print(f"{process.label} ended with status {process.exit_code}", flush=True)
-            if not process.restart:
+            if not process.restart or process.exit_code == HALTED_EXIT_STATUS:
                 process.wanted = False
                 break
             pause = _PAUSE_S_MIN if time.monotonic() - begin > _STEADY_S else min(2 * pause, _PAUSE_S_MAX)

@@ -145,6 +145,12 @@ def start(
     no_restart: Annotated[
         bool, typer.Option("--no-restart", help="Leave a node that dies as it is.")
     ] = False,
+    clear: Annotated[
+        bool,
+        typer.Option(
+            "--clear", help="Also a node that halted because it diverged or its store is damaged: try again."
+        ),
+    ] = False,
 ) -> None:
     """Start all nodes, or one; returns when they are ready.
 
@@ -155,7 +161,7 @@ def start(
 
     for engine in sorted({home.config.engine for home in find_homes(directory)}):
         require_engine(engine)
-    for name in start_network(directory, member=member, restart=not no_restart):
+    for name in start_network(directory, member=member, restart=not no_restart, clear=clear):
         say(f"{name} is ready")
 
 

@@ -19,6 +19,7 @@ from taxledger.ledger import limits
 from taxledger.ledger.errors import RefusedError, TaxledgerError, UnavailableError
 from taxledger.ledger.execute import Executed
 from taxledger.nodes.certification import Fork
+from taxledger.nodes.ordering.embedded.decided import Unlike, ask_block, on_block
 from taxledger.nodes.ordering.embedded.messages import (
     Answer,
     DecidedBlock,
@@ -57,6 +58,7 @@ class Follower:
         self._sequencer_status: str | None = None
         self._problem: str | None = None
         self._catching_up = True
+        self._unlike: Unlike | None = None
 
     def add_peer(self, peer: PeerClient) -> None:
         """Ask a member's node for votes, too, that came later."""
@@ -114,13 +116,14 @@ class Follower:
                 transactions, time_ms = voted.transactions, voted.time_ms
             executed = application.deliver(time_ms, transactions)
             if executed.tip.header_hash != block.header_hash:
+                self._unlike = Unlike(block.height, block.header_hash, time_ms, tuple(transactions))
                 raise RefusedError(
                     "diverged",
                     f"executing the batch of block {block.height} gives "
                     f"{executed.tip.header_hash.hex()}, "
                     f"a quorum decided {block.header_hash.hex()}",
                 )
-        self._pending = None
+        self._pending = self._unlike = None
         self._undecided_since = None
         self.replica.commit(executed, block.votes, block.cosigns)
 
@@ -216,7 +219,12 @@ class Follower:
 
     def handlers(self) -> dict[str, Callable[[int, Any], Awaitable[Any]]]:
         """Peer verbs of this engine."""
-        return {"step": self.on_step, "votes": self.on_votes, "journal": self.on_journal}
+        return {
+            "block": lambda _member, message: on_block(self.replica, message),
+            "step": self.on_step,
+            "votes": self.on_votes,
+            "journal": self.on_journal,
+        }
 
     async def submit(self, raw: bytes) -> None:
         """Pass a transaction on to the sequencer; returns when it is certified there.
@@ -266,6 +274,8 @@ class Follower:
         """While a vote of ours stays undecided, ask the others what they have voted for."""
         while True:
             await asyncio.sleep(1.0)
+            if self._unlike is not None:
+                await ask_block(self.replica, self._others, self._unlike)
             since = self._undecided_since
             if since is None or self._loop.time() - since < _UNDECIDED_AFTER_S:
                 continue

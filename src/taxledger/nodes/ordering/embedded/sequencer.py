@@ -25,6 +25,7 @@ from taxledger.ledger.chain import Vote
 from taxledger.ledger.errors import InputError, RefusedError, UnavailableError
 from taxledger.ledger.execute import Executed
 from taxledger.nodes.certification import Fork
+from taxledger.nodes.ordering.embedded.decided import on_block
 from taxledger.nodes.ordering.embedded.links import Link
 from taxledger.nodes.ordering.embedded.messages import (
     Answer,
@@ -380,7 +381,7 @@ class Sequencer:
 
     def handlers(self) -> dict[str, Callable[[int, Any], Awaitable[Any]]]:
         """Peer verbs of this engine; the node adds ``submit``."""
-        return {"votes": self.on_votes}
+        return {"votes": self.on_votes, "block": lambda _member, message: on_block(self.replica, message)}
 
     async def on_votes(self, _member: int, _message: Any) -> Any:
         """Peer verb ``votes``."""

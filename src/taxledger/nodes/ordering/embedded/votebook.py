@@ -7,10 +7,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Mapping
 
-from taxledger.ledger import canonical
 from taxledger.ledger.errors import VerificationError
+from taxledger.ledger.forkformat import VoteFork, encode_fork
 from taxledger.nodes.application import Application
-from taxledger.nodes.certification import Fork
+from taxledger.nodes.contradictions import Fork, suspicion
 from taxledger.nodes.ordering.embedded.messages import SignedVote
 
 __all__ = ["VoteBook"]
@@ -50,13 +50,13 @@ class VoteBook:
         for vote in votes:
             with contextlib.suppress(VerificationError):
                 self.add(vote)
-        fork = self._fork()
-        if fork is None:
-            return
         # Who votes twice at every height is convicted once; what stops all writes is always named.
-        same = [each for each in self.forks if each.members == fork.members]
-        if not same or (self.stuck() and all(each.text != fork.text for each in same)):
-            self.forks.append(fork)
+        for fork in self._found():
+            same = [
+                each for each in self.forks if (each.members, each.convicts) == (fork.members, fork.convicts)
+            ]
+            if not same or (self.stuck() and all(each.text != fork.text for each in same)):
+                self.forks.append(fork)
 
     def votes(self) -> list[SignedVote]:
         """All votes noted for the present height, by member and header."""
@@ -83,42 +83,42 @@ class VoteBook:
         silent = len(self._application.validators) - len(voters)
         return max(by_header.values(), default=0) + silent < self._application.quorum
 
-    def _fork(self) -> Fork | None:
-        """Evidence, if some member voted for two headers or no header can reach a quorum any more."""
+    def _found(self) -> list[Fork]:
+        """A suspicion where no header can reach a quorum any more, and evidence against each that voted for two."""
         votes = self.votes()
         by_header: dict[bytes, list[int]] = {}
         for vote in votes:
             by_header.setdefault(vote.header_hash, []).append(vote.member)
         if len(by_header) < 2:
-            return None
+            return []
         voters = {vote.member for vote in votes}
         twice = sorted(member for member in voters if len(self._votes[member]) > 1)
-        if not twice and not self.stuck():
-            return None
         names = {number: member.name for number, member in self._application.validators.items()}
         sides = " | ".join(_named(members, names) for _, members in sorted(by_header.items()))
         text = f"votes for height {self._height} are split: {sides}"
         if twice:
             text += f"; voted for two headers: {_named(twice, names)}"
-        evidence = canonical.encode(
-            [
-                1,
-                "fork",
-                [
-                    [
-                        1,
-                        "vote",
-                        self._application.chain.chain_id,
-                        v.member,
-                        v.height,
-                        v.header_hash,
-                        v.signature,
-                    ]
-                    for v in votes
-                ],
-            ]
+        found = []
+        if self.stuck():
+            evidence = suspicion([self._statement(vote) for vote in votes])
+            found.append(Fork(members=tuple(sorted(voters)), text=text, evidence=evidence, convicts=False))
+        return [*found, *(self._twice(member, text) for member in twice)]
+
+    def _statement(self, vote: SignedVote) -> list[object]:
+        chain_id = self._application.chain.chain_id
+        return [1, "vote", chain_id, vote.member, vote.height, vote.header_hash, vote.signature]
+
+    def _twice(self, member: int, text: str) -> Fork:
+        """Evidence as the ledger takes it; for others the node adds whose key it is."""
+        one, two = sorted(self._votes[member].items())[:2]
+        fork = VoteFork(
+            chain_id=self._application.chain.chain_id,
+            height=self._height,
+            member=member,
+            vote_key=self._application.validators[member].vote_key or b"",
+            votes=(one, two),
         )
-        return Fork(members=tuple(twice or sorted(voters)), text=text, evidence=evidence)
+        return Fork(members=(member,), text=text, evidence=encode_fork(fork))
 
 
 def _named(members: list[int], names: Mapping[int, str]) -> str:
