@@ -6,8 +6,11 @@ import io
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
-from network import Load, RealNetwork
+import pytest
+
+from network import Load, RealNetwork, real_network, until
 from taxledger.ledger.audit import audit_archive
 from taxledger.ledger.store import MemoryStore
 
@@ -58,3 +61,42 @@ def test_a_wiped_disk_begins_from_a_snapshot(net: RealNetwork) -> None:
     assert (report.log_root.hex(), report.state_root.hex()) == (agreed["log_root"], agreed["state_root"])
     with net.client("bank2") as client:
         assert client.state(b"\x06").header.height == agreed["height"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cometbft")
+@pytest.mark.timeout(600)
+def test_a_wiped_disk_begins_from_a_snapshot_under_the_engine(tmp_path: Path) -> None:
+    """Ledger and engine are both gone; the old keys stay silent in both."""
+    with real_network(tmp_path / "net") as net:
+        with Load(net, "tax", "bank1") as load:
+            load.progress(5)
+            acknowledged = load.finish()
+        net.agree()
+        home = net.homes["bank2"].path
+        net.stop("bank2")
+        shutil.rmtree(home / "store")
+        shutil.rmtree(home / "engine" / "data")
+        with Load(net, "tax", "bank1", first=300_000) as load:
+            load.progress(2)
+
+            def synced() -> bool:
+                try:
+                    return "verified and placed" in taxledger("member", "sync", "--home", str(home))
+                except AssertionError as error:
+                    assert "try again" in str(error), error
+                    load.progress(1)
+                    return False
+
+            until(synced, "a snapshot that the engine has gone on from")
+            load.progress(1)
+            net.start("bank2")
+            load.progress(2)
+            acknowledged |= load.finish()
+        agreed = net.agree()
+        assert "signing journal" in net.status("bank2")["reason"]
+        until(lambda: not (home / "engine" / "statesync.json").exists(), "the engine has begun")
+        first = min(acknowledged, key=lambda each: acknowledged[each].index)
+        assert net.get("bank2", f"/v1/transactions/{first.hex()}").json()["code"] == "pruned"
+        with net.client("bank2") as client:
+            assert client.state(b"\x06").header.height >= agreed["height"]
