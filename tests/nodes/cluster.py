@@ -21,7 +21,7 @@ from taxledger.ledger.errors import InputError, RefusedError, TaxledgerError, Un
 from taxledger.ledger.genesis import Genesis, encode_genesis
 from taxledger.ledger.store import MemoryStore
 from taxledger.ledger.transaction import sign_transaction
-from taxledger.nodes.application import Application, Keys
+from taxledger.nodes.application import Application, KeyFinder, Keys
 from taxledger.nodes.ordering.embedded.follower import Follower
 from taxledger.nodes.ordering.embedded.sequencer import Sequencer
 from taxledger.nodes.replica import Replica
@@ -93,6 +93,7 @@ class LocalNode:
         self.store = MemoryStore()
         self.signers = {use: chainkit.signer(number, use) for use in ("vote", "log", "cosign")}
         self.fresh = frozenset({"vote", "cosign"})  # the birth tokens of its keys
+        self.finder: KeyFinder | None = None
         self.engine: Sequencer | Follower | None = None
         self.replica: Replica | None = None
         self.halted: str | None = None
@@ -103,7 +104,7 @@ class LocalNode:
         number, wire = self.number, self.cluster.wire
         chain = Chain(self.store, self.cluster.genesis_leaf)
         application = Application(
-            chain, Keys(member=number, **self.signers, fresh=self.fresh), self.cluster.now_ms
+            chain, Keys(member=number, **self.signers, fresh=self.fresh), self.cluster.now_ms, self.finder
         )
         self.fresh = frozenset()
         self.replica = Replica(application)

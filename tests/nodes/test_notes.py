@@ -13,7 +13,9 @@ from taxledger.ledger.errors import RefusedError, UnavailableError
 from taxledger.nodes.application import Keys
 from taxledger.nodes.notes import Notes
 
-OBSERVER = Keys(member=6)
+
+def observer() -> Keys:
+    return Keys(member=6)
 
 
 class Validator:
@@ -22,7 +24,7 @@ class Validator:
     def __init__(self, cluster: Cluster, number: int) -> None:
         signers = {use: chainkit.signer(number, use) for use in ("vote", "log", "cosign")}
         replica = cluster.nodes[number].replica
-        self.notes = Notes("test.net", replica, Keys(member=number, **signers), {})
+        self.notes = Notes("test.net", replica, lambda: Keys(member=number, **signers), {})
         self.asked = 0
         self.answer: bytes | None = None
 
@@ -36,7 +38,7 @@ async def test_an_observer_does_not_serve_a_false_log_signature() -> None:
         await cluster.until(cluster.certified(1))
         peers = {number: Validator(cluster, number) for number in (1, 2)}
         peers[1].answer = bytes(64)
-        notes = Notes("test.net", cluster.nodes[4].replica, OBSERVER, peers)
+        notes = Notes("test.net", cluster.nodes[4].replica, observer, peers)
         state = cluster.nodes[4].replica.certified
         note = decode_note(await notes.note(state))
         verify_log_signature(
@@ -45,7 +47,7 @@ async def test_an_observer_does_not_serve_a_false_log_signature() -> None:
         assert await notes.note(state)
         assert [peer.asked for peer in peers.values()] == [1, 1]
         peers[2].answer = b""
-        again = Notes("test.net", cluster.nodes[4].replica, OBSERVER, peers)
+        again = Notes("test.net", cluster.nodes[4].replica, observer, peers)
         with pytest.raises(UnavailableError):
             await again.note(state)
 
@@ -56,7 +58,7 @@ async def test_an_observer_that_is_a_block_behind_gets_its_signature() -> None:
         behind = cluster.nodes[4].replica.certified
         await cluster.submit(cluster.through(1))
         await cluster.until(cluster.certified(2))
-        notes = Notes("test.net", cluster.nodes[4].replica, OBSERVER, {1: Validator(cluster, 1)})
+        notes = Notes("test.net", cluster.nodes[4].replica, observer, {1: Validator(cluster, 1)})
         assert decode_note(await notes.note(behind)).checkpoint == behind.checkpoint
 
 
@@ -82,4 +84,4 @@ async def test_a_validator_signs_certified_checkpoints_only() -> None:
             with pytest.raises(UnavailableError):
                 await notes.on_log_signature(6, [1, "log_signature", size, root])
         with pytest.raises(RefusedError, match="not_validator"):
-            await Notes("test.net", cluster.nodes[1].replica, OBSERVER, {}).on_log_signature(6, good)
+            await Notes("test.net", cluster.nodes[1].replica, observer, {}).on_log_signature(6, good)

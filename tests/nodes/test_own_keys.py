@@ -23,12 +23,19 @@ from taxledger.ledger.hashing import log_leaf
 from taxledger.ledger.members import Member, member_of
 from taxledger.ledger.operations import encode_approve, encode_propose
 from taxledger.nodes import home as home_module
+from taxledger.nodes.birthtokens import has_token
 from taxledger.nodes.cli.network import grant_all_scopes
 from taxledger.nodes.home import Home
 from taxledger.nodes.hpke import public_key_of
 from taxledger.nodes.identity import AuthorityFolder, TlsIdentity, is_running_out
 from taxledger.nodes.memberkeys import KeyInForce, hpke_key_of, next_key, promote_keys
-from taxledger.nodes.membership import decode_proposal_file, encode_proposal_file, rotate, what_changes
+from taxledger.nodes.membership import (
+    ROTATABLE,
+    decode_proposal_file,
+    encode_proposal_file,
+    rotate,
+    what_changes,
+)
 from taxledger.nodes.network import create_network
 from taxledger.nodes.pki import (
     Validity,
@@ -198,7 +205,7 @@ def test_what_runs_out_is_warned_of() -> None:
 # --- keys ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("use", ["transaction", "hpke"])
+@pytest.mark.parametrize("use", ["transaction", "hpke", "cosign", "log"])
 @pytest.mark.parametrize("number", range(7))
 def test_a_stop_while_a_key_is_promoted_loses_none(
     home: Home, monkeypatch: pytest.MonkeyPatch, use: str, number: int
@@ -207,9 +214,9 @@ def test_a_stop_while_a_key_is_promoted_loses_none(
     old, new = home.key(use), next_key(home, use)
     assert next_key(home, use) == new, "asked again, it is the same"
     assert promote_keys(home, now) == [], "not yet on the ledger"
-    field = {"transaction": "transaction_key", "hpke": "hpke_key"}[use]
-    public = Signer(new).public_key if use == "transaction" else public_key_of(new)
-    then = replace(now, **{field: public})
+    public = public_key_of(new) if use == "hpke" else Signer(new).public_key
+    then = replace(now, **{f"{use}_key": public})
+    assert has_token(home, f"{use}.next") == (use == "cosign")
     with monkeypatch.context() as patched:
         stop_at(patched, number)
         try:
@@ -218,13 +225,14 @@ def test_a_stop_while_a_key_is_promoted_loses_none(
             assert number < 5
     if use == "transaction":
         assert KeyInForce(home, lambda: public).present().public_key == public
-    else:
+    elif use == "hpke":
         assert hpke_key_of(home, public) == new
         assert hpke_key_of(home, public_key_of(old)) == old
     promote_keys(home, then)
     assert home.key(use) == new
     assert not home.has_key(f"{use}.next")
     assert promote_keys(home, then) == []
+    assert has_token(home, "cosign") or use != "cosign"
     for path in home.keys_folder.glob("*.key"):
         assert not stat.S_IMODE(path.stat().st_mode) & 0o077
 
@@ -258,7 +266,7 @@ def test_a_disk_that_is_full_makes_no_key(home: Home, monkeypatch: pytest.Monkey
 
 def test_rotation_asked_twice_is_one_change(home: Home) -> None:
     chain_id = bytes(16)
-    for key in ("transaction", "hpke", "tls"):
+    for key in ROTATABLE:
         made = [
             rotate(home, entry(home), key, chain_id=chain_id, identity=identity(home, at_s=at))
             for at in (5, 9)
@@ -270,8 +278,9 @@ def test_rotation_asked_twice_is_one_change(home: Home) -> None:
         with pytest.raises(FormatError, match="of ledger"):
             decode_proposal_file(file, chain_id=bytes(15) + b"x")
     for key in ("vote", "log", "cosign"):
-        with pytest.raises(InputError, match="policy file"):
-            rotate(home, entry(home), key, chain_id=chain_id, identity=identity(home))
+        client = replace(entry(home), role=3, vote_key=None, log_key=None, cosign_key=None)
+        with pytest.raises(InputError, match="validator's home"):
+            rotate(home, client, key, chain_id=chain_id, identity=identity(home))
     for bad in (b"", b"{}", b"[]", b'{"chain_id": "00", "change": "zz"}'):
         with pytest.raises(FormatError, match="proposal file"):
             decode_proposal_file(bad, chain_id=chain_id)

@@ -70,7 +70,7 @@ class Answers:
         *,
         config: HomeConfig,
         replica: Replica,
-        keys: Keys,
+        keys: Callable[[], Keys],
         policy: Callable[[], bytes],
         custodian: Custodian | None,
         peers: dict[int, PeerClient],

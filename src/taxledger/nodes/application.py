@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from taxledger.ledger import canonical
 from taxledger.ledger.chain import Chain, Vote
@@ -32,7 +33,7 @@ from taxledger.ledger.transaction import Transaction
 from taxledger.nodes.birthtokens import JOURNAL_LOST
 from taxledger.nodes.signatures import SignatureMemory
 
-__all__ = ["Application", "CosignMessage", "Info", "Keys", "decode_cosign", "encode_cosign"]
+__all__ = ["Application", "CosignMessage", "Info", "KeyFinder", "Keys", "decode_cosign", "encode_cosign"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,20 @@ class Keys:
     log: Signer | None = None
     cosign: Signer | None = None
     fresh: frozenset[str] = frozenset()
+
+
+class KeyFinder(Protocol):
+    """Where a member's keys lie: asked when its entry names others than those in use."""
+
+    def keys_for(self, entry: Member, present: Keys) -> Keys:
+        """The keys that the entry names, as far as they are here; the present ones in the place of the rest."""
+        ...
+
+    def begun(self, keys: Keys, uses: frozenset[str]) -> None:
+        """The journals of these uses have been begun for these keys, durably, and nothing was signed yet: their
+        birth tokens are removed when this returns.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +108,10 @@ def decode_cosign(raw: bytes, chain_id: bytes) -> CosignMessage:
     return CosignMessage(member=member, size=size, root=root, time_s=time_s, signature=signature, raw=raw)
 
 
+def _public(keys: Keys) -> tuple[bytes | None, ...]:
+    return tuple(None if each is None else each.public_key for each in (keys.vote, keys.log, keys.cosign))
+
+
 def _present(signer: Signer | None) -> Signer:
     if signer is None:
         raise InvariantError("asked for a validator's signature from a node that has no such key")
@@ -109,15 +128,40 @@ class Application:
         cosigned_s: time of our own newest co-signature since the start, 0 before the first.
     """
 
-    def __init__(self, chain: Chain, keys: Keys, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, chain: Chain, keys: Keys, now_ms: Callable[[], int], finder: KeyFinder | None = None
+    ) -> None:
         self.chain = chain
         self.keys = keys
+        self._finder = finder
+        self._missed: tuple[bytes | None, ...] | None = None
         self.now_ms = now_ms
         self.cosigned_s = 0
         self.halted: str | None = None
         self.may_sign = chain.begin_journals(self._journalled(), keys.fresh)
         self.signatures = SignatureMemory()
         self.validators = self._next_validators()
+        self._follow_keys(self.validators)
+
+    def _follow_keys(self, signers: Mapping[int, Member]) -> None:
+        """Change over to the keys that our entry among the signers of a block names, where they lie here.
+
+        Called for each block before it is signed, so a key signs for the blocks it is in force for, and for no other.
+        Its journal is durable, and its birth token gone, before it signs.
+        """
+        entry = signers.get(self.keys.member)
+        if self._finder is None or entry is None:
+            return
+        named = (entry.vote_key, entry.log_key, entry.cosign_key)
+        if named in (_public(self.keys), self._missed):
+            return
+        found = self._finder.keys_for(entry, self.keys)
+        self._missed = None if _public(found) == named else named  # not looked for at every block
+        if _public(found) == _public(self.keys):
+            return
+        self.keys = found
+        self.may_sign = self.chain.begin_journals(self._journalled(), found.fresh)
+        self._finder.begun(found, self.may_sign & found.fresh)
 
     def _next_validators(self) -> dict[int, Member]:
         return {each.number: each for each in next_validators(self.chain.tip, self.chain.view)}
@@ -257,6 +301,7 @@ class Application:
             message = self.make_cosign(Checkpoint(origin=self.origin, size=frontier.size, root=frontier.root))
         self.chain.commit(executed, votes, cosign=message)
         self.validators = self._next_validators()
+        self._follow_keys(self.validators)
         return message
 
     def cosign_tip(self, signers: Mapping[int, Member]) -> bytes | None:
@@ -267,6 +312,7 @@ class Application:
         Args:
             signers: those that co-sign the tip, by number.
         """
+        self._follow_keys(signers)  # the next block may be signed with another key than the tip
         frontier, entry, key = self.chain.tip.frontier, signers.get(self.keys.member), self.keys.cosign
         if self.chain.tip.height == 0 or not self._may_sign(frontier.size):
             return None
@@ -278,6 +324,7 @@ class Application:
         """``Chain.commit_ordered``: what the engine decided is durable, and ``cosign`` may leave."""
         self.chain.commit_ordered(engine_height, executed, cosign=cosign)
         self.validators = self._next_validators()
+        self._follow_keys(self.validators)
 
     def _may_sign(self, size: int) -> bool:
         signed = self.chain.signed()

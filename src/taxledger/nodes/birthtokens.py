@@ -15,7 +15,16 @@ from taxledger.ledger.crypto import Signer
 from taxledger.ledger.errors import UnavailableError
 from taxledger.nodes.home import Home, place_file, sync_folder
 
-__all__ = ["JOURNAL_LOST", "fresh_uses", "has_token", "make_token", "may_sign", "spend_token", "token_path"]
+__all__ = [
+    "JOURNAL_LOST",
+    "USES",
+    "fresh_uses",
+    "has_token",
+    "make_token",
+    "may_sign",
+    "spend_token",
+    "token_path",
+]
 
 USES = ("cosign", "vote")
 

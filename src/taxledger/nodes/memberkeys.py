@@ -2,6 +2,8 @@
 
     keys/transaction.key       keys/transaction.next.key     made, and proposed or about to be
     keys/hpke.key              keys/hpke.next.key            keys/hpke.<8 hex>.key   former ones
+    keys/<use>.key             keys/<use>.next.key           of a validator: vote, log, cosign
+    keys/cosign.fresh          keys/cosign.next.fresh        birth tokens (birthtokens.py), of vote too
 
 A new key is durable before anybody hears of it. The node moves it into place once the certified state names it; a
 crash at any moment leaves every key that may still be needed, and each is found by its public half. Former HPKE
@@ -17,6 +19,7 @@ from pathlib import Path
 from taxledger.ledger.crypto import Signer
 from taxledger.ledger.errors import InputError, UnavailableError
 from taxledger.ledger.members import Member
+from taxledger.nodes.birthtokens import USES, has_token, make_token, token_path
 from taxledger.nodes.home import Home, place_file, sync_folder
 from taxledger.nodes.hpke import public_key_of
 
@@ -31,7 +34,7 @@ __all__ = [
     "signer_now",
 ]
 
-ROTATED = ("transaction", "hpke")
+ROTATED = ("transaction", "hpke", "vote", "log", "cosign")
 """Uses whose keys are files of ``keys/`` that can be rotated."""
 
 
@@ -41,7 +44,8 @@ def public_half(use: str, private: bytes) -> bytes:
 
 
 def _named(use: str, member: Member) -> bytes | None:
-    return member.hpke_key if use == "hpke" else member.transaction_key
+    named: bytes | None = getattr(member, f"{use}_key")
+    return named
 
 
 def _private_keys(home: Home, use: str) -> Iterator[bytes]:
@@ -72,7 +76,10 @@ def next_key(home: Home, use: str) -> bytes:
     """
     name = f"{use}.next"
     if not home.has_key(name):
-        place_file(home.keys_folder / f"{name}.key", secrets.token_bytes(32).hex().encode() + b"\n")
+        private = secrets.token_bytes(32)
+        if use in USES:  # before the key: a key without its token would never sign
+            make_token(home.keys_folder, name, public_half(use, private))
+        place_file(home.keys_folder / f"{name}.key", private.hex().encode() + b"\n")
     return home.key(name)
 
 
@@ -80,7 +87,7 @@ def promote_keys(home: Home, member: Member) -> list[str]:
     """Move each next key that the member's entry names into place; returns their uses.
 
     For the node alone, with its newest certified state, which never goes back. One rename is the whole step; a
-    former HPKE key has its copy before.
+    former HPKE key has its copy before. A former vote or co-signing key goes: the blocks it signed are certified.
     """
     done = []
     for use in ROTATED:
@@ -91,6 +98,9 @@ def promote_keys(home: Home, member: Member) -> list[str]:
             continue
         if use == "hpke" and home.has_key(use):
             _keep(home, home.key(use))
+        if use in USES and has_token(home, f"{use}.next"):
+            # Before the key: it says whose it is, so until the key follows it says nothing of the former one.
+            _rename(token_path(home.keys_folder, f"{use}.next"), token_path(home.keys_folder, use))
         _rename(fresh, home.keys_folder / f"{use}.key")
         done.append(use)
     return done

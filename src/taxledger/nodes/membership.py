@@ -40,8 +40,8 @@ __all__ = [
     "what_changes",
 ]
 
-ROTATABLE = ("transaction", "hpke", "tls")
 VALIDATOR_KEYS = ("vote", "log", "cosign")
+ROTATABLE = ("transaction", "hpke", "tls", *VALIDATOR_KEYS)
 STATUS_NAMES = {
     MemberStatus.ACTIVE: "active",
     MemberStatus.SUSPENDED: "suspended",
@@ -100,7 +100,7 @@ def rotate(home: Home, member: Member, key: str, *, chain_id: bytes, identity: T
     Args:
         home: of the member.
         member: its present entry.
-        key: ``transaction``, ``hpke`` or ``tls``.
+        key: ``transaction``, ``hpke`` or ``tls``; of a validator also ``vote``, ``log`` or ``cosign``.
         chain_id: 16 bytes.
         identity: the home's TLS authorities.
 
@@ -108,20 +108,18 @@ def rotate(home: Home, member: Member, key: str, *, chain_id: bytes, identity: T
         InputError: another key, or the member can't have it rotated.
         UnavailableError: the home can't be written.
     """
-    if key in VALIDATOR_KEYS:
-        raise InputError(
-            f"the {key} key stands in every verifier's policy file: this version can't rotate it; "
-            f"expected --key {'|'.join(ROTATABLE)}"
-        )
     if key not in ROTATABLE:
         raise InputError(f"expected --key {'|'.join(ROTATABLE)}, got {key!r}")
+    if key in VALIDATOR_KEYS and member.role != MemberRole.VALIDATOR:
+        raise InputError(f"expected a validator's home for --key {key}: {member.name} is none")
     if key == "tls":
         return member_set(replace(member, tls_ca_hash=_next_authority(identity, member)), chain_id, [])
     private = next_key(home, key)
     if key == "hpke":
         return member_set(replace(member, hpke_key=public_half(key, private)), chain_id, [])
     signer = Signer(private)
-    return member_set(replace(member, transaction_key=signer.public_key), chain_id, [signer])
+    entry = replace(member, **{f"{key}_key": signer.public_key})  # type: ignore[arg-type]
+    return member_set(entry, chain_id, [signer])
 
 
 def _next_authority(identity: TlsIdentity, member: Member) -> bytes:

@@ -59,7 +59,7 @@ from taxledger.nodes.replica import FATAL_EXIT_STATUS, CertifiedState, Replica
 from taxledger.nodes.sealed.homekeys import has_key_provider, open_key_provider
 from taxledger.nodes.settings import NodeSettings
 from taxledger.nodes.sharing import Sharing
-from taxledger.nodes.signingkeys import load_keys, spend_tokens
+from taxledger.nodes.signingkeys import HomeKeyFinder, load_keys, spend_tokens
 from taxledger.nodes.snapshotparts import SnapshotParts
 from taxledger.nodes.trust import Trust
 from taxledger.nodes.upkeep import Upkeep
@@ -85,13 +85,12 @@ class Node:
         self.settings = settings
         self.log = get_logger("node")
         config = home.config
-        self.keys = load_keys(home)
         cache = PageCache(settings.page_cache_bytes)
         store = LevelStore(home.store_path)
         check_not_moved(home)  # while we hold the store's lock, as the one who moves it did
         chain = Chain(store, home.genesis(), cache)
         check_engine(home, chain)
-        self.application = Application(chain, self.keys, _now_ms)
+        self.application = Application(chain, load_keys(home), _now_ms, HomeKeyFinder(home))
         if lost := spend_tokens(home, self.application):
             self.log.error("this node does not sign", reason=lost)
         self.replica = Replica(self.application)
@@ -106,6 +105,7 @@ class Node:
             replica=self.replica,
             metrics=IdentityMetrics(self.metrics.registry),
             hears=lambda: self.engine.hears,
+            on_rotated=self._rotated,
         )
         self._files = self.upkeep.prepare()
         self.table = PeerTable(
@@ -129,7 +129,7 @@ class Node:
         self.answers = Answers(
             config=config,
             replica=self.replica,
-            keys=self.keys,
+            keys=lambda: self.application.keys,
             policy=home.policy,
             custodian=self.custodian,
             peers=self.peers,
@@ -191,6 +191,11 @@ class Node:
         if member is None:
             raise InputError(f"member {self.home.config.number} is not on this ledger")
         return member.transaction_key
+
+    def _rotated(self, use: str) -> None:
+        """A key has moved into place. An engine that votes with it reads it when it starts, and not again."""
+        if use == "vote" and isinstance(self.engine, CometBft):
+            self.engine.restart()
 
     def is_ready(self) -> bool:
         """It has caught up as far as it can: with whom it hears, or alone after a short while."""

@@ -6,6 +6,8 @@ note whose signature does not verify would make every answer of its node worthle
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from taxledger.ledger.checkpoint import Checkpoint, encode_note, sign_checkpoint, verify_log_signature
 from taxledger.ledger.errors import FormatError, RefusedError, UnavailableError, VerificationError
 from taxledger.ledger.merkle import frontier_at
@@ -23,11 +25,13 @@ class Notes:
 
     Args:
         network: its name, part of the co-signers' names.
-        keys: this member's.
+        keys: this member's, as of now: they change when a rotation is in force.
         peers: the other members' nodes, by number.
     """
 
-    def __init__(self, network: str, replica: Replica, keys: Keys, peers: dict[int, PeerClient]) -> None:
+    def __init__(
+        self, network: str, replica: Replica, keys: Callable[[], Keys], peers: dict[int, PeerClient]
+    ) -> None:
         self._network = network
         self._replica = replica
         self._keys = keys
@@ -55,7 +59,8 @@ class Notes:
         """(log key, signature) of one validator."""
         if self._log_signature is not None and self._log_signature[0] == state.checkpoint:
             return self._log_signature[1:]
-        own, key = state.validators.get(self._keys.member), self._keys.log
+        keys = self._keys()
+        own, key = state.validators.get(keys.member), keys.log
         if key is not None and own is not None and own.log_key == key.public_key:
             found = key.public_key, sign_checkpoint(key, state.checkpoint)
         else:
@@ -83,13 +88,14 @@ class Notes:
         """
         if type(message) is not list or len(message) != 4 or message[:2] != [1, "log_signature"]:
             raise FormatError('expected [1, "log_signature", size, root]')
-        if self._keys.log is None:
+        log_key = self._keys().log
+        if log_key is None:
             raise RefusedError("not_validator", "this node has no log key")
         size, root = message[2:]
         checkpoint = _certified_checkpoint(self._replica.certified, size)
         if checkpoint is None or checkpoint.root != root:
             raise UnavailableError("another checkpoint is certified here")
-        return sign_checkpoint(self._keys.log, checkpoint)
+        return sign_checkpoint(log_key, checkpoint)
 
 
 def _certified_checkpoint(state: CertifiedState, size: object) -> Checkpoint | None:

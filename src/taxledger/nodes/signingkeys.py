@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from taxledger.ledger.crypto import Signer
+from taxledger.ledger.members import Member
 from taxledger.nodes.application import Application, Keys
-from taxledger.nodes.birthtokens import fresh_uses, spend_token
+from taxledger.nodes.birthtokens import USES, fresh_uses, has_token, spend_token
 from taxledger.nodes.home import Home
 
-__all__ = ["load_keys", "spend_tokens"]
+__all__ = ["HomeKeyFinder", "load_keys", "spend_tokens"]
+
+_SIGNING = ("vote", "log", "cosign")
 
 
 def load_keys(home: Home) -> Keys:
@@ -34,3 +39,45 @@ def spend_tokens(home: Home, application: Application) -> str | None:
     for use in sorted(application.may_sign & application.keys.fresh):
         spend_token(home, use)
     return application.journal_lost
+
+
+class HomeKeyFinder:
+    """``KeyFinder`` over a home: a use's present key, or the next one (``memberkeys.py``)."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+
+    def keys_for(self, entry: Member, present: Keys) -> Keys:
+        """See ``application.KeyFinder``. Raises InputError for a file that is no key."""
+        fresh = set(present.fresh)
+        found: dict[str, Signer] = {}
+        for use in _SIGNING:
+            named = getattr(entry, f"{use}_key")
+            # The present one again at the end: the node may move the next one into its place while we look.
+            for name in (use, f"{use}.next", use):
+                signer = Signer(self._home.key(name)) if self._home.has_key(name) else None
+                if signer is not None and signer.public_key == named:
+                    found[use] = signer
+                    fresh.discard(use)
+                    if use in USES and has_token(self._home, name):
+                        fresh.add(use)
+                    break
+        return replace(
+            present,
+            vote=found.get("vote", present.vote),
+            log=found.get("log", present.log),
+            cosign=found.get("cosign", present.cosign),
+            fresh=frozenset(fresh),
+        )
+
+    def begun(self, keys: Keys, uses: frozenset[str]) -> None:
+        """See ``application.KeyFinder``. Raises UnavailableError: a token can't be removed."""
+        for use in sorted(uses):
+            for name in (use, f"{use}.next"):
+                signer = keys.cosign if use == "cosign" else keys.vote
+                if (
+                    signer is not None
+                    and self._home.has_key(name)
+                    and Signer(self._home.key(name)).public_key == signer.public_key
+                ):
+                    spend_token(self._home, name)

@@ -63,6 +63,7 @@ class Upkeep:
         replica: the newest certified state, and news of it.
         metrics: where it counts.
         hears: whether this node hears anybody.
+        on_rotated: called on the event loop with the use of a key that has moved into place.
         now: seconds since 1970.
     """
 
@@ -75,6 +76,7 @@ class Upkeep:
         replica: Replica,
         metrics: IdentityMetrics,
         hears: Callable[[], bool],
+        on_rotated: Callable[[str], None] = lambda _use: None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._home = home
@@ -83,6 +85,8 @@ class Upkeep:
         self._replica = replica
         self._metrics = metrics
         self._hears = hears
+        self._on_rotated = on_rotated
+        self._rotated: list[str] = []
         self._now = now
         self._log = get_logger("identity")
         self._warned: dict[str, float] = {}
@@ -112,6 +116,7 @@ class Upkeep:
         member = member_of(state.view, number)
         for use in promote_keys(self._home, member) if member is not None else ():
             self._log.info("key rotated", use=use)
+            self._rotated.append(use)
         for folder in self._identity.folders():  # also a former one: a peer that was away may ask for it
             self._renew(folder)
         return self._identity.in_order(wanted_hashes(state, number))
@@ -149,6 +154,8 @@ class Upkeep:
             self._seen = self._ours()
             try:
                 folders = await asyncio.to_thread(self._tidy)
+                while self._rotated:
+                    self._on_rotated(self._rotated.pop())
                 await self._show(folders, server, peers)
                 self._observe(folders[0], server, peers)
             except (TaxledgerError, OSError) as error:

@@ -132,7 +132,9 @@ def _proposal_facts(proposal: Proposal, now: Membership) -> dict[str, Any]:
 
 def rotate(
     home: HomeOption,
-    key: Annotated[str, typer.Option("--key", metavar="transaction|hpke|tls", show_default=False)],
+    key: Annotated[
+        str, typer.Option("--key", metavar="transaction|hpke|tls|cosign|log|vote", show_default=False)
+    ],
     reason: Annotated[
         str, typer.Option("--reason", metavar="TEXT", help="For the validators; not on the ledger.")
     ] = "",
@@ -149,6 +151,10 @@ def rotate(
     with open_office(home) as office:
         identity = TlsIdentity(office.home, hours=NodeSettings().tls_certificate_hours, now=time.time)
         change = change_of(office.home, office.own, key, chain_id=office.chain_id, identity=identity)
+        if key in ("cosign", "log"):
+            note(
+                "this key stands in every verifier's policy file: they follow it with taxledger policy update"
+            )
         propose_or_write(office, change, output, reason)
 
 

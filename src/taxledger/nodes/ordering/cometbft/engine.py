@@ -106,6 +106,10 @@ class CometBft:
 
     # --- the node's side ------------------------------------------------------------------------
 
+    def restart(self) -> None:
+        """Have the engine stop; its supervisor starts it anew, and it reads its files and keys then."""
+        self._server.disconnect()
+
     def handlers(self) -> dict[str, Callable[[int, Any], Awaitable[Any]]]:
         """Peer verbs of this engine."""
         return {"hello": self.peering.on_hello, "cosigns": self.peering.on_cosigns}

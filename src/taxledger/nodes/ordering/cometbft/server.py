@@ -187,6 +187,11 @@ class AbciServer:
             listening.close()
             raise UnavailableError(f"cannot listen on {self._path}: {error}") from error
 
+    def disconnect(self) -> None:
+        """End the connections that there are: the engine stops, and whoever started it starts it anew."""
+        for each in self._connections:
+            each.cancel()
+
     async def stop(self) -> None:
         """End all connections, also those a handler is busy with, and remove the socket."""
         if self._server is None:
