@@ -119,6 +119,8 @@ def test_status(net: Path, shell: Shell) -> None:
                 "pid",
                 "url",
                 "height",
+                "engine_pid",
+                "engine_height",
                 "log_root",
                 "state_root",
                 "certified_time_ms",
