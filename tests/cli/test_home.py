@@ -19,7 +19,7 @@ from taxledger.ledger.policy import decode_policy
 from taxledger.nodes.cli.network import grant_all_scopes
 from taxledger.nodes.control import find_homes, network_home
 from taxledger.nodes.home import Home
-from taxledger.nodes.homeconfig import decode_config, host_port
+from taxledger.nodes.homeconfig import decode_config, encode_config, host_port
 from taxledger.nodes.hpke import public_key_of
 from taxledger.nodes.network import create_network, free_ports
 from taxledger.nodes.pki import Authorities, issue_certificate, make_credentials, validity_of
@@ -228,6 +228,20 @@ def test_bad_settings(net: Path, change: dict[str, object], expected: str) -> No
         document[name] = {**document[name], **value} if isinstance(value, dict) else value
     with pytest.raises(FormatError, match=expected):
         decode_config(document)
+
+
+@pytest.mark.parametrize(("days", "expected"), [(1, 1), (30, 30), (0, None), (40_000, None), ("x", None)])
+def test_how_long_blocks_are_kept(net: Path, days: object, expected: int | None) -> None:
+    document = tomllib.loads((net / "bank1" / "node.toml").read_text())
+    assert decode_config(document).keep_days is None
+    document["prune"] = {"keep_days": days}
+    if expected is None:
+        with pytest.raises(FormatError, match="keep_days"):
+            decode_config(document)
+        return
+    config = decode_config(document)
+    assert config.keep_days == expected
+    assert decode_config(tomllib.loads(encode_config(config))) == config
 
 
 def test_a_peer_stands_once(net: Path) -> None:

@@ -357,7 +357,6 @@ class Chain(ChainReader):
             at(b"C", height): canonical.encode([list(cosign) for cosign in cosigns]),
             at(b"W", height): None,
             at(b"Y", height - 1): None,
-            at(MADE_AT, height - 1): None,
             CERTIFIED: height.to_bytes(8, "big"),
         }
         if is_last_of_its_set(self.header(height)):

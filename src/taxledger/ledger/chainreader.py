@@ -141,8 +141,8 @@ class ChainReader:
         return Kept(height=height, index=index, log_height=log_height, log_index=log_index)
 
     def made_at(self, height: int) -> int:
-        """Height of the engine's block that made this one: known of the newest certified block and those above
-        it, where the engine counts its own; else 0.
+        """Height of the engine's block that made this one, where the engine counts its own and the block's content is
+        kept; else 0.
         """
         found = self.reader.get(at(MADE_AT, height))
         return 0 if found is None else int.from_bytes(found, "big")

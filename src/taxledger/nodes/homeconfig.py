@@ -68,6 +68,8 @@ class HomeConfig:
     """``host:port`` at which the ordering engines of others reach its own; None without such an engine."""
     engine_listen: str | None = None
     """``host:port`` for its ordering engine to listen at, where it is not ``engine_address``."""
+    keep_days: int | None = None
+    """Days for which the content of blocks is kept; None for ever."""
     vault: VaultConfig = field(default_factory=VaultConfig)
     """The keys of its sealed stores."""
 
@@ -174,6 +176,16 @@ def _is_https(document: dict[str, Any]) -> bool:
     return str(_entry(document, "api.url", str)).startswith("https://")
 
 
+def _keep_days(document: dict[str, Any]) -> int | None:
+    table = document.get("prune")
+    if table is None:
+        return None
+    days: int = _entry(document, "prune.keep_days", int)
+    if not 1 <= days <= 36_500:
+        raise FormatError(f"expected prune.keep_days to be 1 to 36500 days, got {days}")
+    return days
+
+
 def decode_config(document: dict[str, Any]) -> HomeConfig:
     """The settings of a parsed ``node.toml``. Raises FormatError that names the wrong entry."""
     peers = tuple(
@@ -199,6 +211,7 @@ def decode_config(document: dict[str, Any]) -> HomeConfig:
         peer_listen=_optional(document, "peer.listen", check_address),
         engine_address=_optional(document, "engine.address", check_address),
         engine_listen=_optional(document, "engine.listen", check_address),
+        keep_days=_keep_days(document),
         vault=decode_vault(document),
     )
     numbers = [each.number for each in peers]
@@ -247,4 +260,6 @@ def encode_config(config: HomeConfig) -> str:
         ]
         if each.engine is not None:
             lines.append(f'engine = "{each.engine}"')
+    if config.keep_days is not None:
+        lines += ["", "[prune]", f"keep_days = {config.keep_days}"]
     return "\n".join(lines) + "\n" + encode_vault(config.vault)

@@ -1,4 +1,4 @@
-"""The parts of a running node that have to do with snapshots: taking and giving them, and the engine's side of it."""
+"""The parts of a running node that have to do with snapshots and with what is no longer kept."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import uvicorn
 
+from taxledger.ledger.pruning import engine_retain_height, prune_blocks
 from taxledger.nodes.home import Home
 from taxledger.nodes.notes import Notes
 from taxledger.nodes.ordering.cometbft.engine import CometBft
@@ -22,6 +23,8 @@ from taxledger.nodes.snapshots import SnapshotKeeper, snapshot_folder
 __all__ = ["SnapshotParts"]
 
 _LOOK_S = 2.0
+_PRUNE_S = 60.0
+_PRUNE_SOON_S = 0.1
 
 
 class _SocketServer(uvicorn.Server):
@@ -68,6 +71,7 @@ class SnapshotParts:
         self._engine = engine if isinstance(engine, CometBft) else None
         if self._engine is not None:
             self._engine.snapshots = Markers(replica, self.keeper)
+            self._engine.retain_height = self._retain_height
 
     def handlers(self) -> dict[str, Callable[[int, Any], Awaitable[Any]]]:
         """Peer verbs."""
@@ -78,10 +82,24 @@ class SnapshotParts:
 
     def tasks(self) -> dict[str, Awaitable[None]]:
         """What runs as long as the node does."""
-        tasks: dict[str, Awaitable[None]] = {"snapshots": self.keeper.run()}
+        tasks: dict[str, Awaitable[None]] = {"snapshots": self.keeper.run(), "pruning": self._prune()}
         if self._engine is not None:
             tasks["light servers"] = self._serve_light_client()
         return tasks
+
+    async def _prune(self) -> None:
+        """Remove what blocks older than the home's policy held, some at a time, so that writes go on between."""
+        days = self._home.config.keep_days
+        while days is not None:
+            chain = self._replica.application.chain
+            more = await self._replica.run(prune_blocks, chain, days * 86_400_000)
+            await asyncio.sleep(_PRUNE_SOON_S if more else _PRUNE_S)
+        await asyncio.Event().wait()
+
+    def _retain_height(self) -> int:
+        """For the engine, in its own numbers: what is kept here, and what begins from our snapshots still needs."""
+        wanted = engine_retain_height(self._replica.application.chain)
+        return min(wanted, self.keeper.engine_height_min or wanted)
 
     async def _serve_light_client(self) -> None:
         """While the engine begins from a snapshot, give its light client what other members' engines say."""

@@ -67,6 +67,9 @@ class SnapshotKeeper:
         blocks: a new one is taken when the newest is so many blocks old.
     """
 
+    engine_height_min = 0
+    """Of the engine's block of the oldest snapshot; 0 for none, or where the engine counts none."""
+
     def __init__(
         self,
         folder: Path,
@@ -90,6 +93,7 @@ class SnapshotKeeper:
         """Take snapshots, for ever."""
         for left in self.folder.glob(".*"):
             shutil.rmtree(left, ignore_errors=True)
+        await asyncio.to_thread(self.manifests)
         while True:
             await self._replica.news(_LOOK_S)
             newest = next(iter(kept_heights(self.folder)), 0)
@@ -119,6 +123,7 @@ class SnapshotKeeper:
         except TaxledgerError as error:
             self._log.warning("no snapshot taken", height=state.height, reason=str(error))
             raise
+        await asyncio.to_thread(self.manifests)
         self._log.info("snapshot taken", height=state.height, chunks=len(manifest.chunks))
         return manifest
 
@@ -175,7 +180,9 @@ class SnapshotKeeper:
 
     def manifests(self) -> list[Manifest]:
         """Those kept, newest first. Reads files."""
-        return [decode_manifest(read_manifest(self.folder, each)) for each in kept_heights(self.folder)]
+        found = [decode_manifest(read_manifest(self.folder, each)) for each in kept_heights(self.folder)]
+        self.engine_height_min = min((each.engine_height for each in found), default=0)
+        return found
 
 
 def _write_synced(path: Path, data: bytes) -> None:
