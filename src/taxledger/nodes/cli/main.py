@@ -30,6 +30,7 @@ from taxledger.nodes.cli import (
     engine,
     erase,
     evidence,
+    fork,
     generate,
     ledger,
     member,
@@ -76,6 +77,7 @@ disclosures.register(app)
 ledger.register(app)
 policy.register(app)
 member.register(app)
+fork.register(app)
 snapshot.register(app)
 admission.register(app)
 backup.register(app)
