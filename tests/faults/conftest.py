@@ -36,4 +36,4 @@ def net(tmp_path: Path, namespaces: None) -> Iterator[FaultNetwork]:
 @pytest.fixture
 def long_s() -> int:
     """How long a node stands still: a minute in the acceptance run."""
-    return int(os.environ.get("TAXLEDGER_FAULTS_LONG_S", "8"))
+    return int(os.environ.get("TAXLEDGER_FAULTS_LONG_S", "4"))

@@ -35,12 +35,13 @@ from taxledger.nodes.home import Home, place_file
 from taxledger.nodes.homeconfig import Peer, encode_config, host_port
 from taxledger.nodes.pki import issue_certificate
 
-__all__ = ["FaultNetwork", "Process", "fault_network", "latencies_ms", "report"]
+__all__ = ["FaultNetwork", "Process", "fault_network", "find_faketime", "latencies_ms", "report"]
 
 _NODE = (sys.executable, str(Path(__file__).parents[1] / "e2e" / "faulty_node.py"))
 _ENGINE = (sys.executable, "-m", "taxledger.nodes.ordering.cometbft.run")
 _RESTART_S = 0.3
 _ANSWER_S = 3.0
+_STOP_S = 10.0
 
 
 class Process:
@@ -228,7 +229,17 @@ class FaultNetwork(RealNetwork):
                 each.wanted = False
                 each.send(signal.SIGCONT)
                 each.send(signal.SIGTERM)
-        until(lambda: all(each.popen is None for each in chosen), f"{member or 'all'} stopped")
+        end = time.monotonic() + _STOP_S
+
+        def stopped() -> bool:
+            if (
+                time.monotonic() > end
+            ):  # as a service manager does: an engine may wait for an answer that never comes
+                for each in chosen:
+                    each.send(signal.SIGKILL)
+            return all(each.popen is None for each in chosen)
+
+        until(stopped, f"{member or 'all'} stopped")
 
     def kill(self, member: str, what: str | None = None) -> None:
         """SIGKILL to node and engine of a member, or to one of both; the keeper starts them again."""
@@ -283,6 +294,19 @@ class FaultNetwork(RealNetwork):
                 return dict(response.json())
         return {}
 
+    def shift_clock(self, member: str, seconds: int) -> None:
+        """Have its node's next process live so far ahead (below 0: behind), by libfaketime.
+
+        Only of the node: that library works in the C library, which the engine, a Go program, does without. Its
+        clock is the machine's.
+        """
+        self.processes[member]["node"].environment = {
+            "LD_PRELOAD": str(find_faketime()),
+            "FAKETIME": f"{seconds:+d}s",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "FAKETIME_NO_CACHE": "1",
+        }
+
     # --- links ----------------------------------------------------------------------------------
 
     def partition(self, *groups: Iterable[str]) -> None:
@@ -294,6 +318,12 @@ class FaultNetwork(RealNetwork):
 
     def lose(self, one: str, other: str, percent: int) -> None:
         self.spaces.lose(self.number(one), self.number(other), percent)
+
+
+def find_faketime() -> Path | None:
+    """libfaketime for programs with threads."""
+    folders = (Path(each) for each in ("/usr/lib", "/usr/local/lib"))
+    return next((path for folder in folders for path in folder.glob("**/faketime/libfaketimeMT.so.1")), None)
 
 
 def _parts(address: str) -> tuple[str, str, int]:

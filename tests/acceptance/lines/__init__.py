@@ -9,6 +9,7 @@ from . import (
     crashes,
     demo,
     determinism,
+    faults,
     ingest,
     liars,
     loan_crashes,
@@ -51,4 +52,9 @@ LINES: tuple[Line, ...] = (
     traps.LINE,
     twins.LINE,
     products.LINE,
+    faults.PARTITIONS,
+    faults.LINKS,
+    faults.STOPPED,
+    faults.CLOCKS,
+    faults.KILLS,
 )

@@ -208,19 +208,14 @@ class CometBft:
         """None while writes go on, else why they wait."""
         if not self._connected:
             return "the ordering engine does not run (see log/engine.log)"
-        peering = self.peering
-        if peering.is_warm and not peering.hears_quorum:
-            validators, silent = self.replica.application.validators, peering.silent
-            return (
-                f"{len(validators) - len(silent)} of {len(validators)} validators answer, "
-                f"{self.replica.quorum} are needed; silent: {', '.join(silent)}"
-            )
+        if self.peering.problem is not None:
+            return self.peering.problem
         if self.blocks.is_full:
             return "too many blocks wait for their co-signatures"
         now = self._loop.time()
         since = max(self._decided_at, min((each for _, each in self._pending.values()), default=now))
         if now - since > _STALLED_AFTER_S:
-            behind = "; others have certified more" if peering.is_behind else ""
+            behind = "; others have certified more" if self.peering.is_behind else ""
             return f"the engine has decided nothing for {now - since:.0f} s{behind} (see log/engine.log)"
         return None
 

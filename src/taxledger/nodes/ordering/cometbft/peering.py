@@ -1,21 +1,23 @@
 """What members' nodes tell each other beside their engines: who is there, how far, and the co-signatures one lacks.
 
-    hello    [1, "hello", decided, certified]     answered alike
-    cosigns  [1, "cosigns", above]                answered with [1, "cosigns", [message …]]
+    hello    [1, "hello", decided, certified, time_ms]   answered alike
+    cosigns  [1, "cosigns", above]                       answered with [1, "cosigns", [message …]]
 
 The engine notices a peer that fell silent after a minute or more; an answer's freshness can't wait for that. Nothing
-here is believed beyond "it said so": co-signatures are verified, heights count only where more than f say the same.
+here is believed beyond "it said so": co-signatures are verified, heights count only where more than f say the same,
+and of the clocks the one in the middle, which at least one honest member shows.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from taxledger.ledger import canonical
+from taxledger.ledger import canonical, limits
 from taxledger.ledger.errors import FormatError, InputError, TaxledgerError
 from taxledger.nodes.peers import PeerClient
 from taxledger.nodes.replica import Replica
@@ -32,6 +34,8 @@ _COSIGNS_BYTES_MAX = 1 << 20
 class _Said:
     at: float
     certified: int
+    ahead_ms: int
+    """Of our clock then; in it is the time that the message took."""
 
 
 class Peering:
@@ -52,16 +56,17 @@ class Peering:
 
     def _own(self) -> list[Any]:
         chain = self._replica.application.chain
-        return [1, "hello", chain.tip.height, chain.certified]
+        return [1, "hello", chain.tip.height, chain.certified, self._replica.application.now_ms()]
 
     def _note(self, member: int, message: Any) -> None:
         if (
             type(message) is not list
-            or [type(each) for each in message] != [int, str, int, int]
+            or [type(each) for each in message] != [int, str, int, int, int]
             or message[:2] != [1, "hello"]
         ):
-            raise FormatError('expected [1, "hello", decided, certified]')
-        self._said[member] = _Said(at=self._loop.time(), certified=message[3])
+            raise FormatError('expected [1, "hello", decided, certified, time_ms]')
+        ahead_ms = message[4] - self._replica.application.now_ms()
+        self._said[member] = _Said(at=self._loop.time(), certified=message[3], ahead_ms=ahead_ms)
 
     async def on_hello(self, member: int, message: Any) -> Any:
         """Peer verb ``hello``."""
@@ -134,6 +139,32 @@ class Peering:
     def hears_quorum(self) -> bool:
         """Whether as many validators answer, with ourselves, as it takes to decide."""
         return len(self._replica.application.validators) - len(self.silent) >= self._replica.quorum
+
+    @property
+    def problem(self) -> str | None:
+        """Why nothing can be written here, as far as the others tell: too few answer, or our clock is wrong."""
+        application, silent = self._replica.application, self.silent
+        if self._warm and not self.hears_quorum:
+            count = len(application.validators)
+            return (
+                f"{count - len(silent)} of {count} validators answer, "
+                f"{self._replica.quorum} are needed; silent: {', '.join(silent)}"
+            )
+        off_ms = self._behind_ms()
+        if abs(off_ms) <= limits.proposal_ahead_ms_max:
+            return None
+        return (
+            f"this node's clock is {abs(off_ms) // 1_000} s {'behind' if off_ms > 0 else 'ahead of'} the others': "
+            "set it right; until then the others count none of its co-signatures, or it none of theirs"
+        )
+
+    def _behind_ms(self) -> int:
+        """How far our clock is behind the others', below 0 ahead: the middle of what is heard, if that is enough
+        that liars alone can't make it up.
+        """
+        ahead = [said.ahead_ms for said in self._heard().values()]
+        liars_max = (len(self._replica.application.validators) - 1) // 3
+        return statistics.median_low(ahead) if len(ahead) > 2 * liars_max else 0
 
     @property
     def is_behind(self) -> bool:

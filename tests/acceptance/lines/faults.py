@@ -1,0 +1,66 @@
+"""What goes wrong between and at the members' machines: each node in a network namespace of its own, with the real
+engine. The tests of it, and the figures that they report.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from ..stage import Finding, Line, Stage, check
+
+_MINUTE = {"TAXLEDGER_FAULTS_LONG_S": "60"}
+_SLOW = ("-m", "slow or not slow")
+
+
+def _walk(stage: Stage, what: str, *targets: str, env: dict[str, str] | None = None) -> Iterator[Finding]:
+    """Tests that must run (a skip is no pass here), and what they report."""
+    report = stage.work / f"faults-{len(list(stage.work.glob('faults-*')))}.jsonl"
+    said = {"TAXLEDGER_FAULTS_REPORT": str(report), **(env or {})}
+    for finding in stage.pytest(what, *targets, options=_SLOW, env=said):
+        skipped = finding.what.startswith("skipped")
+        yield check(finding.what, finding.figure, False) if skipped else finding
+    lines = report.read_text("utf-8").splitlines() if report.exists() else []
+    for line in lines:
+        figures: dict[str, Any] = json.loads(line)
+        title = figures.pop("what")
+        yield check(title, "; ".join(f"{name} {value}" for name, value in figures.items()))
+    yield check("figures reported", len(lines), bool(lines))
+
+
+def _partitions(stage: Stage) -> Iterator[Finding]:
+    yield from _walk(stage, "2|2, 3|1, healed", "tests/faults/test_partitions.py")
+
+
+def _links(stage: Stage) -> Iterator[Finding]:
+    yield from _walk(
+        stage, "2 % lost on one link; another one 200 ms late each way", "tests/faults/test_links.py"
+    )
+
+
+def _stopped(stage: Stage) -> Iterator[Finding]:
+    yield from _walk(
+        stage, "SIGSTOP for a minute: both, node, engine", "tests/faults/test_stopped.py", env=_MINUTE
+    )
+
+
+def _clocks(stage: Stage) -> Iterator[Finding]:
+    yield from _walk(
+        stage,
+        "a node's clock an hour off either way (libfaketime does not reach the Go engine)",
+        "tests/faults/test_clocks.py",
+    )
+
+
+def _kills(stage: Stage) -> Iterator[Finding]:
+    yield from _walk(
+        stage, "kill -9 of each, in turn and at random; of two; of all", "tests/faults/test_kills.py"
+    )
+
+
+PARTITIONS = Line(name="partitions", title="four namespaces: partitions 2|2 and 3|1, healed", run=_partitions)
+LINKS = Line(name="links", title="four namespaces: one link loses 2 %, one is 200 ms late", run=_links)
+STOPPED = Line(name="stopped", title="four namespaces: a node stands still for a minute", run=_stopped)
+CLOCKS = Line(name="clocks", title="four namespaces: a node's clock an hour off, either way", run=_clocks)
+KILLS = Line(name="kills", title="CometBFT: kill -9 of any node at any time, the proposer too", run=_kills)
