@@ -7,94 +7,18 @@ from collections.abc import Callable
 
 import chainkit
 import pytest
+from enginekit import ROOM, Ledger, Net
 
-from taxledger.ledger.chain import Chain
 from taxledger.ledger.errors import InputError
-from taxledger.ledger.genesis import encode_genesis
 from taxledger.ledger.governance import member_set
 from taxledger.ledger.operations import encode_approve, encode_propose
-from taxledger.ledger.store import MemoryStore
-from taxledger.ledger.transaction import sign_transaction
-from taxledger.nodes.application import Application, Keys
 from taxledger.nodes.ordering.cometbft.blocks import (
     COSIGNS_MAX,
-    Blocks,
-    Finalized,
     decode_time,
     encode_time,
     is_cosign,
     is_time,
 )
-from taxledger.nodes.replica import Replica
-
-ROOM = 5_000_000
-
-
-class Ledger:
-    """One member's ledger; ``restart`` keeps the store."""
-
-    def __init__(self, net: Net, number: int) -> None:
-        self.net, self.number, self.store = net, number, MemoryStore()
-        self.replica: Replica | None = None
-        self.start()
-
-    def start(self) -> None:
-        keys = {use: chainkit.signer(self.number, use) for use in ("vote", "log", "cosign")}
-        keys["fresh"] = frozenset({"cosign"}) if self.replica is None else frozenset()
-        application = Application(
-            Chain(self.store, self.net.genesis), Keys(member=self.number, **keys), lambda: self.net.now_ms
-        )
-        self.replica = Replica(application)
-        self.blocks = Blocks(self.replica)
-
-    @property
-    def chain(self) -> Chain:
-        return self.replica.application.chain
-
-
-class Net:
-    """Four ledgers and the engine's height; the proposer goes round."""
-
-    def __init__(self) -> None:
-        self.genesis = encode_genesis(chainkit.make_genesis(engine="cometbft"))
-        self.now_ms = chainkit.TIME_MS + 1_000
-        self.engine_ns = chainkit.TIME_MS * 1_000_000
-        self.height = 0
-        self.ledgers = [Ledger(self, number) for number in range(1, 5)]
-
-    def transaction(self, payload: bytes, member: int = chainkit.ISSUER) -> bytes:
-        iat_s = self.now_ms // 1_000
-        chain_id = chainkit.hashing.sha256(self.genesis)[:16]
-        signer = chainkit.signer(member)
-        return sign_transaction(
-            signer, member=member, chain_id=chain_id, iat_s=iat_s, exp_s=iat_s + 3_000, payload=payload
-        )
-
-    def through(self, day: int) -> bytes:
-        return self.transaction(chainkit.attest(through=f"2026-01-{day:02d}"))
-
-    def propose(self, *candidates: bytes) -> list[bytes]:
-        proposer = self.ledgers[self.height % 4]
-        proposal = proposer.blocks.prepare(self.engine_ns, candidates, ROOM)
-        assert [each.blocks.refusal(self.engine_ns, proposal) for each in self.ledgers] == [None] * 4
-        return proposal
-
-    def decide(self, *candidates: bytes, deliver: bool = True) -> list[Finalized]:
-        """One engine block; afterwards the co-signatures that it released are delivered to all."""
-        proposal = self.propose(*candidates)
-        self.height += 1
-        done = []
-        for each in self.ledgers:
-            each.blocks.finalize(self.height, self.engine_ns, proposal)
-            done.append(each.blocks.commit())
-        assert len({each.app_hash for each in done}) == 1
-        assert len({each.counted for each in done}) == 1
-        self.engine_ns = self.now_ms * 1_000_000  # the votes for this block are of now
-        self.now_ms += 50
-        if deliver:
-            for each in self.ledgers:
-                assert each.replica.receive([one.own for one in done if one.own is not None]) == []
-        return done
 
 
 def run(test: Callable[[Net], None]) -> Callable[[], None]:
