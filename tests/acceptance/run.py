@@ -1,6 +1,7 @@
 """Walk the acceptance list and print each line with its figures.
 
-    python -m tests.acceptance.run [--only NAME]… [--report DIR] [--work DIR] [--here] [--write] [--list]
+    python -m tests.acceptance.run [--only NAME]… [--report DIR] [--work DIR] [--here] [--write]
+        [--engine embedded|cometbft] [--list]
 
 Real data is looked for in ``TAXLEDGER_DATA`` (default ``../shared/data``). Exit status 0 when every line is OK.
 """
@@ -67,6 +68,12 @@ def main() -> int:
     )
     parser.add_argument("--here", action="store_true", help="in this tree, not in a fresh clone")
     parser.add_argument("--write", action="store_true", help="write the tables of docs/ instead of comparing")
+    parser.add_argument(
+        "--engine",
+        choices=("embedded", "cometbft"),
+        default="embedded",
+        help="the ordering engine of the networks that are made",
+    )
     parser.add_argument("--list", action="store_true", help="the names of all lines")
     options = parser.parse_args()
     names = {line.name: line for line in LINES}
@@ -79,7 +86,9 @@ def main() -> int:
     chosen = [names[name] for name in options.only] if options.only else list(LINES)
     work = options.work or Path(tempfile.mkdtemp(prefix="acceptance-"))
     work.mkdir(parents=True, exist_ok=True)
-    stage = Stage(work=work.resolve(), data=_data(), here=options.here, write=options.write)
+    stage = Stage(
+        work=work.resolve(), data=_data(), here=options.here, write=options.write, engine=options.engine
+    )
     reports = []
     try:
         for line in chosen:
@@ -100,6 +109,7 @@ def main() -> int:
             "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "python": platform.python_version(),
             "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
+            "engine": options.engine,
             "lines": reports,
         }
         text = json.dumps(document, ensure_ascii=False, indent=1) + "\n"

@@ -74,12 +74,14 @@ class Stage:
         data: the folder of ``TAXLEDGER_DATA``, None where there is none.
         here: work in this tree, not in a fresh clone of it.
         write: put tables that the documents hold into them, instead of comparing.
+        engine: what orders the networks that are made.
     """
 
     work: Path
     data: Path | None
     here: bool = False
     write: bool = False
+    engine: str = "embedded"
     kept: dict[str, Any] = field(default_factory=dict)
     closing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
@@ -97,6 +99,8 @@ class Stage:
         if "installed_s" not in self.kept:
             make = ["make", ".venv/.ready", f"PYTHON={sys.executable}"]
             self.kept["installed_s"] = self.ok(make, cwd=clone, data=False).seconds
+            if self.engine == "cometbft":
+                self.ok(["make", "engine"], cwd=clone, data=False)
         return clone
 
     @property
@@ -149,6 +153,8 @@ class Stage:
     def taxledger(self, *arguments: object, ok: bool = True, timeout_s: float = 3_600) -> Said:
         """A command line of ``taxledger``."""
         command = [self.python.with_name("taxledger"), *arguments]
+        if arguments[:2] == ("network", "create"):
+            command += ["--engine", self.engine]
         return (self.ok if ok else self.run)(command, timeout_s=timeout_s)
 
     def start(self, *arguments: object) -> subprocess.Popen[str]:
@@ -171,7 +177,7 @@ class Stage:
         """Run tests of the clone; how many passed, and each that did not."""
         clone = self.clone()
         report = self.work / f"pytest-{len(list(self.work.glob('pytest-*')))}.xml"
-        command = [self.python, "-m", "pytest", "-q", *options, *targets]
+        command = [self.python, "-m", "pytest", "-q", f"--engine={self.engine}", *options, *targets]
         said = self.run([*command, f"--junitxml={report}"], cwd=clone, env=env)
         if not report.exists():
             yield check(what, said.end, False)

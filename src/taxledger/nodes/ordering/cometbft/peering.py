@@ -26,6 +26,7 @@ __all__ = ["Peering"]
 
 _EVERY_S = 2.0
 _SILENT_AFTER_S = 6.0
+_ON_ITS_WAY_S = 3.0
 _ASK_MS = 2_000
 _COSIGNS_BYTES_MAX = 1 << 20
 
@@ -51,6 +52,7 @@ class Peering:
         self._said: dict[int, _Said] = {}
         self._loop = asyncio.get_running_loop()
         self._warm = False
+        self._level_at: float | None = None  # when we last had all that the others said they have
 
     # --- messages -------------------------------------------------------------------------------
 
@@ -100,7 +102,8 @@ class Peering:
         while True:
             await asyncio.gather(*(self._greet(peer) for peer in list(self._peers.values())))
             self._warm = True
-            if self._others_certified() > self._replica.certified.height:
+            # Asking whether we are behind takes note of when we were not.
+            if self.is_behind or self._others_certified() > self._replica.certified.height:
                 await self.ask_cosigns()
             await asyncio.sleep(_EVERY_S)
 
@@ -168,8 +171,16 @@ class Peering:
 
     @property
     def is_behind(self) -> bool:
-        """Whether others have certified more than the block that may just be on its way to us."""
-        return self._others_certified() > self._replica.certified.height + 1
+        """Whether others have certified what we have not, and have had it for longer than a block is on its way.
+
+        After a start nothing is on its way: one block that we lack, with a revocation in it perhaps, is one too many.
+        """
+        now = self._loop.time()
+        if self._others_certified() <= self._replica.certified.height:
+            if self._warm and self.hears_quorum:
+                self._level_at = now
+            return False
+        return self._level_at is None or now - self._level_at > _ON_ITS_WAY_S
 
     @property
     def is_warm(self) -> bool:
