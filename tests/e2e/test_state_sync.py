@@ -103,3 +103,19 @@ def test_a_wiped_disk_begins_from_a_snapshot_under_the_engine(tmp_path: Path) ->
         assert net.get("bank2", f"/v1/transactions/{first.hex()}").json()["code"] == "pruned"
         with net.client("bank2") as client:
             assert client.state(b"\x06").header.height >= agreed["height"]
+        # A new co-signing key through governance: from then on its co-signatures count again.
+        taxledger("member", "rotate", "--home", str(home), "--key", "cosign")
+        said = taxledger("member", "proposals", "--home", str(net.homes["tax"].path))
+        proposal = said.split()[0]
+        for name in ("tax", "bank1"):
+            taxledger("member", "approve", "--home", str(net.homes[name].path), proposal)
+        until(
+            lambda: "--key cosign" not in (net.status("bank2").get("reason") or ""), "its new key is in force"
+        )
+        until(lambda: cosigns_of(net, "bank1", member=3), "its co-signatures count")
+
+
+def cosigns_of(net: RealNetwork, name: str, *, member: int) -> bool:
+    """Whether a member's co-signature is under the checkpoint that a node shows, once that is as new as can be."""
+    note = net.get(name, "/v1/checkpoint").text
+    return f"/{net.names[member - 1]} " in note

@@ -10,7 +10,7 @@ from taxledger.ledger import pruning
 from taxledger.ledger.chain import Chain
 from taxledger.ledger.errors import RefusedError
 from taxledger.ledger.merkle import prove_consistency, prove_inclusion
-from taxledger.ledger.pruning import prune_blocks
+from taxledger.ledger.pruning import engine_retain_height, prune_blocks
 from taxledger.ledger.statemap import MapView, verify_prefixes
 from taxledger.ledger.store import MemoryStore
 
@@ -121,3 +121,15 @@ def test_nothing_is_removed_before_it_is_old(net: chainkit.TestChain) -> None:
     assert not prune_blocks(Chain(MemoryStore(), net.genesis_leaf), 0)
     assert not prune_blocks(chain, 0)  # all but the newest certified block
     assert chain.block(chain.certified).transactions
+
+
+def test_the_engine_keeps_what_begins_where_we_do(net: chainkit.TestChain) -> None:
+    chain = replayed(net)
+    assert engine_retain_height(chain) == 0
+    made_at = {b"Q" + height.to_bytes(8, "big"): (3 * height).to_bytes(8, "big") for height in range(1, 13)}
+    chain.store.write(made_at)
+    assert engine_retain_height(chain) == 0  # nothing is pruned here: nothing there
+    prune_blocks(chain, HOUR_MS)
+    height = chain.kept().height
+    assert engine_retain_height(chain) == 3 * height
+    assert chain.made_at(height - 1) == 0
