@@ -15,14 +15,16 @@ from dataclasses import dataclass, replace
 
 from taxledger.ledger import limits
 from taxledger.ledger.answer import Answer, AnsweredRecord
+from taxledger.ledger.checkpoint import decode_note
 from taxledger.ledger.consent import decode_artefact
-from taxledger.ledger.disclosure import Disclosed, verify_disclosure
-from taxledger.ledger.errors import FormatError, VerificationError
+from taxledger.ledger.disclosure import Disclosed, decode_disclosure, verify_disclosure
+from taxledger.ledger.errors import FormatError, UnavailableError, VerificationError
 from taxledger.ledger.pledgeproof import VerifiedPledges, verify_pledges
 from taxledger.ledger.pledgestate import PledgeMarks
 from taxledger.ledger.policy import Policy
 from taxledger.ledger.query import Query
 from taxledger.ledger.records import Status
+from taxledger.ledger.verify import verify_header
 from taxledger.lending.facts import Coverage, Fact, Facts
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "EvidenceSet",
     "VerifiedEvidence",
     "add_pledges",
+    "check_policy_current",
     "facts_of",
     "pledge_keys",
     "secured",
@@ -128,6 +131,27 @@ def verify_evidence_set(
         digests=tuple(each.digest for each in files),
         age_ms=max(each.answer.age_ms for each in disclosed),
     )
+
+
+def check_policy_current(files: Sequence[EvidenceFile], policy: Policy) -> None:
+    """Returns unless the validators have changed since the policy: that is nothing that a borrower is answerable for.
+
+    What else is wrong with a file is for ``verify_evidence_set`` to say. A forged file gains a delay by this, and
+    the operator's eye.
+
+    Raises:
+        UnavailableError: the lender's policy has to be followed first.
+    """
+    for each in files:
+        try:
+            proof = decode_disclosure(each.data).use_proof
+            verify_header(proof.header, policy, decode_note(proof.checkpoint))
+        except VerificationError as error:
+            if error.code == "policy_outdated":
+                raise UnavailableError(
+                    "the validators have changed since this lender's policy file: an operator runs `taxledger policy "
+                    f"update` and starts the lending service anew; until then nothing is decided ({error})"
+                ) from error
 
 
 def add_pledges(

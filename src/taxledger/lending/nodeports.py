@@ -27,7 +27,7 @@ from taxledger.ledger.statekeys import placement_key, split_record_key
 from taxledger.lending.assessing import Case, assess
 from taxledger.lending.collecting import collect_evidence, reason_of
 from taxledger.lending.decision import Decision, Reason
-from taxledger.lending.evidence import pledge_keys, verify_evidence_set
+from taxledger.lending.evidence import check_policy_current, pledge_keys, verify_evidence_set
 from taxledger.lending.facts import Fact
 from taxledger.lending.loans.ports import Evidence, EvidenceRequest, PledgeOrder
 from taxledger.lending.offered import find_offered
@@ -102,6 +102,7 @@ class NodeEvidence:
         came = collect_evidence(
             self._client, asked, request.artefact, request=request.key, wait_s_max=trust.wait_s_max
         )
+        check_policy_current(came.files, trust.policy)
         if came.reasons or not application.security:
             return Evidence(files=came.files, reasons=came.reasons)
         try:

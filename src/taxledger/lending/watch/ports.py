@@ -13,7 +13,7 @@ from taxledger.ledger.errors import InputError, RefusedError, UnavailableError, 
 from taxledger.ledger.policy import Policy
 from taxledger.lending.collecting import collect_evidence, reason_of
 from taxledger.lending.decision import Reason
-from taxledger.lending.evidence import VerifiedEvidence, verify_evidence_set
+from taxledger.lending.evidence import VerifiedEvidence, check_policy_current, verify_evidence_set
 from taxledger.lending.products.product import Product
 from taxledger.lending.questions import questions
 from taxledger.lending.watch.watched import Covered, WatchedLoan, covered_by
@@ -118,6 +118,7 @@ class ClientRecheck:
         collected = collect_evidence(
             self._client, asked, loan.artefact, request=request, wait_s_max=self._wait_s_max
         )
+        check_policy_current(collected.files, self._policy)
         if collected.reasons:
             return Rechecked(reasons=collected.reasons)
         try:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from taxledger.ledger.errors import InputError, RefusedError, UnavailableError
+from taxledger.ledger.errors import InputError, RefusedError, UnavailableError, VerificationError
 from taxledger.nodes.cli.output import connect, note, open_home, say, write_file
 
 if TYPE_CHECKING:
@@ -110,7 +110,14 @@ def say_state(office: Office, proposal_id: bytes) -> None:
     from taxledger.ledger.governance import IN_FORCE_AFTER_BLOCKS, ProposalState
     from taxledger.ledger.policy import quorum
 
-    now = read_membership(office.client)
+    try:
+        now = read_membership(office.client)
+    except VerificationError as error:
+        if error.code != "policy_outdated":
+            raise
+        say("accepted: the set of validators changes with it")
+        note(f"follow it: taxledger policy update --home {office.home.path}")
+        return
     proposal = next((each for each in now.proposals if each.id == proposal_id), None)
     if proposal is None:
         return
