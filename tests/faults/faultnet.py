@@ -31,6 +31,7 @@ from taxledger.ledger.hashing import sha256
 from taxledger.ledger.policy import decode_policy
 from taxledger.nodes import control
 from taxledger.nodes.cli.network import make_network
+from taxledger.nodes.halting import HALTED_EXIT_STATUS
 from taxledger.nodes.home import Home, place_file
 from taxledger.nodes.homeconfig import Peer, encode_config, host_port
 from taxledger.nodes.pki import issue_certificate
@@ -72,7 +73,7 @@ class Process:
         if self.popen is not None and self.popen.poll() is not None:
             self.exit_codes.append(self.popen.returncode)
             self.popen, self.ended_at = None, time.monotonic()
-            self.wanted &= self.restart
+            self.wanted &= self.restart and self.exit_codes[-1] != HALTED_EXIT_STATUS
         rested = self.ended_at is None or time.monotonic() - self.ended_at > _RESTART_S
         if self.wanted and self.popen is None and rested:
             self.spawn()
