@@ -213,7 +213,8 @@ class CometBft:
         if self.blocks.is_full:
             return "too many blocks wait for their co-signatures"
         now = self._loop.time()
-        since = max(self._decided_at, min((each for _, each in self._pending.values()), default=now))
+        asked = min((each for _, each in self._pending.values()), default=now)
+        since = self._decided_at if self.peering.is_behind else max(self._decided_at, asked)
         if now - since > _STALLED_AFTER_S:
             behind = "; others have certified more" if self.peering.is_behind else ""
             return f"the engine has decided nothing for {now - since:.0f} s{behind} (see log/engine.log)"
