@@ -52,9 +52,5 @@ LINES: tuple[Line, ...] = (
     traps.LINE,
     twins.LINE,
     products.LINE,
-    faults.PARTITIONS,
-    faults.LINKS,
-    faults.STOPPED,
-    faults.CLOCKS,
-    faults.KILLS,
+    *faults.LINES,
 )
