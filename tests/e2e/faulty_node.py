@@ -5,7 +5,7 @@
 ``DIR/signed.bin``: every message signed, ``public key 32 | length 4 | message``, appended *before* the signature
 exists. What another node may have seen therefore stands there, whenever the process is killed.
 
-``DIR/fault.json``: ``{"kind": "any" | "vote" | "commit" | "certify", "number": n, "when": "before" | "after"}``:
+``DIR/fault.json``: ``{"kind": "any" | "vote" | "engine" | "commit" | "certify", "number": n, "when": "before" | "after"}``:
 SIGKILL before or after the n-th write of that kind to the store. Read once at the start and removed, so the next
 start is a healthy one. Other kinds name a step of a disclosure: ``STEPS``; ``answer.…`` is a peer's question that is
 answered, and dies before the answer leaves.
@@ -54,6 +54,8 @@ def kind_of(batch: Batch) -> str:
         return "begin" if b"H" in batch else "certify"
     if b"H" in batch:
         return "commit"
+    if b"E" in batch:
+        return "engine"
     return "vote" if any(key[:1] == b"V" for key in batch) else "refresh"
 
 
