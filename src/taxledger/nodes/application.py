@@ -171,7 +171,7 @@ class Application:
         itself.
         """
         keys = {"cosign": self.keys.cosign}
-        if self.chain.genesis.engine == "embedded":
+        if self.chain.engine == "embedded":
             keys["vote"] = self.keys.vote
         return {use: key.public_key for use, key in keys.items() if key is not None}
 
@@ -337,6 +337,17 @@ class Application:
         message = cosignature_message(checkpoint, time_s)
         signature = self.signatures.sign(_present(self.keys.cosign), message)
         return encode_cosign(self.chain.chain_id, self.keys.member, checkpoint, time_s, signature)
+
+    def may_cosign(self, member: Member, checkpoint: Checkpoint) -> bool:
+        """Whether this member, as the ledger names it, may sign a tree that its journal holds already: the same size
+        and root, under whatever origin.
+        """
+        key = self.keys.cosign
+        return (
+            key is not None
+            and member.cosign_key == key.public_key
+            and self.chain.signed() == (checkpoint.size, checkpoint.root)
+        )
 
     def renew_cosign(self) -> bytes | None:
         """Co-sign again, now, the largest tree this validator has co-signed (heartbeat).

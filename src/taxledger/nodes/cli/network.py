@@ -220,6 +220,27 @@ def _row(facts: NodeFacts) -> tuple[object, ...]:
     )
 
 
+def migrate(
+    directory: DirectoryArgument,
+    to: Annotated[str, typer.Option("--to", metavar="ENGINE", help="The engine to go to: cometbft.")],
+) -> None:
+    """Move a stopped network to another ordering engine, with its whole history. There is no way back.
+
+    Killed or refused on the way: run it again. A network whose votes are split for good goes on this way too.
+
+    Example: taxledger network migrate net --to cometbft
+    """
+    require_node_packages()
+    from taxledger.nodes.handover.migrating import migrate_network
+
+    done = migrate_network(directory, to)
+    for name in done.members:
+        say(f"{name} is ordered by {done.engine}")
+    say(f"from block {done.height + 1} on; log size {done.size}, root {done.root.hex()}")
+    say(f"policy  {directory / 'policy.txt'}")
+    note(f"the former policy stays beside it; start the network with: taxledger network start {directory}")
+
+
 def require_node_packages() -> None:
     """Say what to install before a supervisor starts nodes that can't start."""
     for package in ("plyvel", "fastapi", "uvicorn", "aiohttp"):
@@ -249,6 +270,6 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(
         no_args_is_help=True, help="Make a network; start, stop and watch one on this machine."
     )
-    for command in (create, assemble, bundle, start, stop, status):
+    for command in (create, assemble, bundle, start, stop, status, migrate):
         group.command()(command)
     app.add_typer(group, name="network")

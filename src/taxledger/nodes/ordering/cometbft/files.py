@@ -27,9 +27,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from taxledger.ledger import canonical
 from taxledger.ledger.crypto import Signer
 from taxledger.ledger.errors import FormatError, InputError, UnavailableError
-from taxledger.ledger.genesis import Genesis, chain_id, decode_genesis
+from taxledger.ledger.genesis import chain_id, decode_genesis
 from taxledger.ledger.hashing import sha256
 from taxledger.nodes.addresses import known_peers
 from taxledger.nodes.birthtokens import may_sign, spend_token
@@ -39,10 +40,14 @@ from taxledger.nodes.ordering.cometbft.settings import BLOCK_BYTES_MAX, StateSyn
 
 __all__ = [
     "ENGINE_NAME",
+    "EngineBegin",
     "encode_engine_genesis",
+    "has_engine_begin",
     "prepare_engine",
+    "read_engine_begin",
     "read_state_sync",
     "state_path",
+    "write_engine_begin",
     "write_state_sync",
 ]
 
@@ -86,48 +91,97 @@ def _instant(time_ms: int) -> str:
     return f"{whole:%Y-%m-%dT%H:%M:%S}.{time_ms % 1_000:03}Z"
 
 
-def encode_engine_genesis(leaf: bytes) -> bytes:
-    """``genesis.json`` of the ledger whose leaf 0 this is; the same bytes at every member.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineBegin:
+    """What an engine begins with.
 
-    The app hash stays empty: the node answers ``InitChain`` with the log root of leaf 0.
+    Attributes:
+        time_ms: milliseconds since 1970.
+        validators: (name, vote key) of each, with power 1.
+        root: of the log it goes on from; empty for a ledger's first engine (the node answers ``InitChain`` with it).
+    """
+
+    time_ms: int
+    validators: tuple[tuple[str, bytes], ...]
+    root: bytes = b""
+
+
+def _begin_path(home: Home) -> Path:
+    return home.engine_folder / "handover.bin"
+
+
+def has_engine_begin(home: Home) -> bool:
+    """Whether this home's ledger was handed over to its engine."""
+    return _begin_path(home).exists()
+
+
+def write_engine_begin(home: Home, begin: EngineBegin) -> None:
+    """Say what the engine of a ledger begins with that was handed over to it: durable, before it is started.
 
     Raises:
-        InputError: no genesis, or that of another engine.
+        UnavailableError: it can't be written.
     """
-    genesis = decode_genesis(leaf)
-    if genesis.engine != ENGINE_NAME:
-        raise InputError(f"expected a ledger ordered by {ENGINE_NAME}, got {genesis.engine}")
-    return _json(_genesis_document(genesis, chain_name(chain_id(leaf))))
+    validators = [list(each) for each in begin.validators]
+    place_file(
+        _begin_path(home), canonical.encode([1, "engine_begin", begin.time_ms, begin.root, validators])
+    )
 
 
-def _genesis_document(genesis: Genesis, name: str) -> dict[str, Any]:
-    return {
-        "genesis_time": _instant(genesis.time_ms),
-        "chain_id": name,
-        "initial_height": "1",
-        "consensus_params": {
-            "block": {"max_bytes": str(BLOCK_BYTES_MAX), "max_gas": "-1"},
-            "evidence": {
-                "max_age_num_blocks": str(_EVIDENCE_AGE_BLOCKS),
-                "max_age_duration": str(_EVIDENCE_AGE_NS),
-                "max_bytes": str(_EVIDENCE_BYTES_MAX),
+def read_engine_begin(home: Home) -> EngineBegin:
+    """From the handover, else from the genesis.
+
+    Raises:
+        InputError: no such file where the genesis is that of another engine, or a wrong one.
+    """
+    genesis = decode_genesis(home.genesis())
+    try:
+        data = _begin_path(home).read_bytes()
+    except FileNotFoundError:
+        if genesis.engine != ENGINE_NAME:
+            raise InputError(
+                f"expected a ledger ordered by {ENGINE_NAME}, got {genesis.engine} "
+                "(taxledger network migrate moves one)"
+            ) from None
+        voting = [(each.name, each.vote_key) for each in genesis.validators if each.vote_key is not None]
+        return EngineBegin(time_ms=genesis.time_ms, validators=tuple(voting))
+    match canonical.decode(data):
+        case [1, "engine_begin", int(time_ms), bytes(root), list(validators)]:
+            return EngineBegin(
+                time_ms=time_ms, root=root, validators=tuple((name, key) for name, key in validators)
+            )
+    raise FormatError(f"{_begin_path(home)}: expected what an engine begins with")
+
+
+def encode_engine_genesis(begin: EngineBegin, name: str) -> bytes:
+    """``genesis.json``; the same bytes at every member.
+
+    Args:
+        begin: what the engine begins with.
+        name: the engine's chain id.
+    """
+    return _json(
+        {
+            "genesis_time": _instant(begin.time_ms),
+            "chain_id": name,
+            "initial_height": "1",
+            "consensus_params": {
+                "block": {"max_bytes": str(BLOCK_BYTES_MAX), "max_gas": "-1"},
+                "evidence": {
+                    "max_age_num_blocks": str(_EVIDENCE_AGE_BLOCKS),
+                    "max_age_duration": str(_EVIDENCE_AGE_NS),
+                    "max_bytes": str(_EVIDENCE_BYTES_MAX),
+                },
+                "validator": {"pub_key_types": ["ed25519"]},
+                "version": {"app": "1"},
+                "abci": {"vote_extensions_enable_height": "0"},
             },
-            "validator": {"pub_key_types": ["ed25519"]},
-            "version": {"app": "1"},
-            "abci": {"vote_extensions_enable_height": "0"},
-        },
-        "validators": [
-            {
-                "address": _address(each.vote_key),
-                "pub_key": _public_value(each.vote_key),
-                "power": "1",
-                "name": each.name,
-            }
-            for each in genesis.validators
-            if each.vote_key is not None
-        ],
-        "app_hash": "",
-    }
+            "validators": [
+                {"address": _address(key), "pub_key": _public_value(key), "power": "1", "name": member}
+                for member, key in begin.validators
+            ],
+            "app_hash": begin.root.hex().upper(),
+        }
+    )
 
 
 def _validator_key(private: bytes) -> bytes:
@@ -204,10 +258,10 @@ def prepare_engine(home: Home) -> Prepared:
     own = [peer for peer in _check(home.config).peers if peer.number == home.config.number]
     # Those that joined later too; encode_settings leaves out our own.
     config = replace(home.config, peers=(*known_peers(home), *own))
-    folder = home.engine_folder
+    folder, name = home.engine_folder, chain_name(chain_id(home.genesis()))
     _make_folders(folder)
     votes = _begin_voting(home)
-    _place(folder / "config" / "genesis.json", encode_engine_genesis(home.genesis()))
+    _place(folder / "config" / "genesis.json", encode_engine_genesis(read_engine_begin(home), name))
     key = home.key("engine")
     _place(folder / "config" / "node_key.json", _json({"priv_key": _key_value(Signer(key), key)}))
     _place(

@@ -32,6 +32,7 @@ from taxledger.nodes.ordering.embedded.messages import (
     encode_journal,
     encode_votes,
 )
+from taxledger.nodes.ordering.embedded.taking import execute_decided
 from taxledger.nodes.ordering.embedded.votebook import VoteBook
 from taxledger.nodes.peers import PeerClient
 from taxledger.nodes.replica import Replica
@@ -99,33 +100,24 @@ class Follower:
         if block.height <= chain.tip.height:
             self.replica.receive(block.cosigns)
             return
-        if block.height != chain.tip.height + 1:
-            raise RefusedError("behind", f"expected block {chain.tip.height + 1}, got {block.height}")
-        if chain.tip.height - chain.certified >= limits.uncertified_blocks_max:
-            raise RefusedError("uncertified", "too many blocks wait for their co-signatures")
-        application.verify_decision(block.height, block.header_hash, block.votes)
-        executed = self._pending
-        if executed is None or executed.tip.header_hash != block.header_hash:
-            # We voted otherwise, or not at all: what a quorum decided stands, our own header is dropped.
-            voted = chain.voted(block.height)
-            transactions = block.transactions
-            time_ms = block.time_ms
-            if transactions is None:
-                if voted is None or voted.header_hash != block.header_hash:
-                    raise RefusedError("batch_missing", f"the batch of block {block.height} is needed")
-                transactions, time_ms = voted.transactions, voted.time_ms
-            executed = application.deliver(time_ms, transactions)
-            if executed.tip.header_hash != block.header_hash:
-                self._unlike = Unlike(block.height, block.header_hash, time_ms, tuple(transactions))
-                raise RefusedError(
-                    "diverged",
-                    f"executing the batch of block {block.height} gives "
-                    f"{executed.tip.header_hash.hex()}, "
-                    f"a quorum decided {block.header_hash.hex()}",
-                )
+        try:
+            executed = execute_decided(application, block, self._pending)
+        except RefusedError as error:
+            if error.code == "diverged":
+                self._unlike = self._seen_unlike(block)
+            raise
         self._pending = self._unlike = None
         self._undecided_since = None
         self.replica.commit(executed, block.votes, block.cosigns)
+
+    def _seen_unlike(self, block: DecidedBlock) -> Unlike | None:
+        """A decided block whose batch gives another header here."""
+        voted = self.replica.application.chain.voted(block.height)
+        if block.transactions is not None:
+            return Unlike(block.height, block.header_hash, block.time_ms, tuple(block.transactions))
+        if voted is None:
+            return None
+        return Unlike(block.height, block.header_hash, voted.time_ms, voted.transactions)
 
     def _consider(self, proposal: Proposal) -> tuple[SignedVote | None, str | None]:
         """(our vote for a proposal or the one we gave before, what is wrong)."""

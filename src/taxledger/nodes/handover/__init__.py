@@ -1,0 +1,1 @@
+"""Moving a network of one machine to another ordering engine."""
