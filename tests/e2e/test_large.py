@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import random
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -153,3 +155,36 @@ def test_a_million_records(tmp_path: Path) -> None:
     most = {each.records: max(each.peak.values()) for each in (few, many)}
     assert most[many.records] <= ANONYMOUS_MIB_MAX
     assert most[many.records] - most[few.records] <= GROWTH_MIB_MAX
+
+
+JOIN_S_MAX = 60.0
+
+
+def test_a_million_records_are_joined_by_a_snapshot(tmp_path: Path) -> None:
+    """Making, transfer, verifying and writing in all; every byte is verified against the policy file."""
+    net = RealNetwork(tmp_path / "net")
+    try:
+        fill(net.directory, 1_000_000)
+        home = net.homes["bank2"].path
+        shutil.rmtree(home / "store")
+        for name in ("tax", "bank1", "bank3"):
+            net.launch(name)
+        until(lambda: net.height("tax") > 0 and net.height("bank1") > 0, "they answer")
+        begin = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-m", "taxledger.nodes.cli.main", "member", "sync", "--home", str(home)],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        took_s = time.perf_counter() - begin
+        assert done.returncode == 0, done.stderr
+        print(f"joined in {took_s:.1f} s: {done.stdout}")
+        net.launch("bank2")
+        until(lambda: net.height("bank2") == net.height("tax"), "it serves the same block")
+        assert net.status("bank2")["state_root"] == net.status("tax")["state_root"]
+        assert took_s <= JOIN_S_MAX
+    finally:
+        net.close()
+        shutil.rmtree(tmp_path / "net")
