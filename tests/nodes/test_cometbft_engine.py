@@ -50,6 +50,7 @@ def history() -> tuple[Net, list[Step]]:
         other = net.ledgers[0].blocks.prepare(time_ns, [net.through(len(steps) + 10)], 5_000_000)
         done = net.decide(*candidates)[0]
         block = Block(height=net.height, time_ns=time_ns, txs=tuple(proposal), app_hash=app_hash)
+        assert other != proposal
         others = (replace(block, txs=tuple(other)), replace(block, txs=(b"junk",)))
         steps.append(Step(block, others, candidates, now_ms))
         if all(is_cosign(raw) for raw in proposal) and net.height > 1 and done.executed is None:
