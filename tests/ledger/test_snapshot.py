@@ -7,12 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import chainkit
+import policykit
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taxledger.ledger import canonical, limits
 from taxledger.ledger.chain import Chain
+from taxledger.ledger.chainreader import ChainReader
 from taxledger.ledger.errors import InputError, RefusedError, VerificationError
 from taxledger.ledger.hashing import sha256
 from taxledger.ledger.merkle import (
@@ -23,6 +25,7 @@ from taxledger.ledger.merkle import (
     verify_inclusion,
 )
 from taxledger.ledger.policy import Policy
+from taxledger.ledger.setchanges import link_entries, links_from
 from taxledger.ledger.snapshot import Manifest, decode_manifest, encode_manifest, make_snapshot
 from taxledger.ledger.snapshotinstall import install_snapshot, verify_manifest
 from taxledger.ledger.statemap import MapView
@@ -306,3 +309,37 @@ def test_a_map_built_from_its_pairs_is_the_one_that_was_applied() -> None:
 def test_keys_that_do_not_ascend_are_refused(keys: list[bytes]) -> None:
     with pytest.raises(InputError):
         MapBuilder().add([(key, b"") for key in keys])
+
+
+# --- the way from an old policy ---------------------------------------------------------------------
+
+
+def test_links_between_sets_of_validators_come_with_it_once_they_are_verified() -> None:
+    net = chainkit.TestChain()
+    net.add()
+    policykit.joins(net, 8)
+    policykit.leaves(net, 2)
+    net.add()
+    old = policykit.stored(net)
+    chunks: list[bytes] = []
+    manifest = make_snapshot(
+        old,
+        MapView.open(old.store),
+        height=old.certified,
+        note=net.note(net.blocks[-1], 3),
+        engine_height=0,
+        put=chunks.append,
+    )
+    store = install(Taken(net, old, manifest, chunks, net.policy()))
+    links = [value for _, value in old.store.scan(b"K" + bytes(8), b"L") if len(value) > 1]
+    assert len(links) == 2
+    for bad in (links[:1], links[1:], links[::-1], [links[0], flipped(links[1], len(links[1]) // 2)], []):
+        with pytest.raises((VerificationError, InputError)):
+            link_entries(ChainReader(store), net.genesis, bad, now_ms=NOW_MS)
+    store.write(dict(link_entries(ChainReader(store), net.genesis, links, now_ms=NOW_MS)))
+    new = Chain(store, net.genesis_leaf)
+    first = chainkit.TestChain()
+    first.add()
+    trusted, present = first.policy().validators_hash, net.policy().validators_hash
+    assert links_from(new, trusted, present) == links_from(old, trusted, present)
+    assert len(links_from(new, trusted, present)) == 2

@@ -120,6 +120,8 @@ async def test_one_peer_that_lies_or_fails_is_passed_over(tmp_path: Path) -> Non
         async def lies(verb: str, message: Any) -> Any:
             if verb == "snapshot_list":
                 return [1, "snapshot_list", [2**40, 3, -1, "x"]]
+            if verb == "set_links":
+                return [1, "set_links", [b"no link", 7]]
             data = await good.answer(verb, message)
             return data if message[3] == 0 else data[:-1] + bytes([data[-1] ^ 1])
 

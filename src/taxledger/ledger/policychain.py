@@ -39,7 +39,7 @@ from taxledger.ledger.policydate import Verified, check_trusted
 from taxledger.ledger.policylinks import MEMBERS, Cosigned, PolicyHead, SetLink, decode_links
 from taxledger.ledger.statemap.proof import verify_prefixes
 
-__all__ = ["FollowedPolicy", "follow_links"]
+__all__ = ["FollowedPolicy", "follow_links", "verify_links"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +146,26 @@ def follow_links(
         verified=new,
     )
     return FollowedPolicy(data=written, policy=found, verified=new, header=header, changes=len(file.links))
+
+
+def verify_links(
+    origin: str, witnesses: Mapping[str, VerifierKey], links: Sequence[SetLink], *, now_ms: int
+) -> bytes:
+    """The hash of the set of validators that links lead to; how long ago they were co-signed does not matter.
+
+    Args:
+        origin: the chain's.
+        witnesses: of the set to begin at, member name -> co-signing key.
+        links: from it on, in order.
+        now_ms: the present instant, milliseconds since 1970.
+
+    Raises:
+        VerificationError: as ``follow_links``.
+    """
+    reached = _Reached(origin=origin, witnesses=witnesses, size=0)
+    for link in links:
+        reached = _follow_set(reached, link, _Times(now_ms=now_ms, trust_ms=limits.integer_max))
+    return reached.hash
 
 
 def _check_chain(head: PolicyHead, trusted: Origin) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from taxledger.ledger.calls import RuleState
 from taxledger.ledger.chainreader import ChainReader, at
-from taxledger.ledger.errors import RefusedError
+from taxledger.ledger.errors import RefusedError, VerificationError
 from taxledger.ledger.execute import Tip, next_validators
 from taxledger.ledger.genesis import Genesis
 from taxledger.ledger.governance import ProposalState, change_writes, changes_members, decode_proposal
@@ -30,10 +30,12 @@ from taxledger.ledger.members import (
 )
 from taxledger.ledger.merkle import prove_inclusion
 from taxledger.ledger.policy import quorum
+from taxledger.ledger.policychain import verify_links
 from taxledger.ledger.policylinks import SetLink, decode_link, encode_link
 from taxledger.ledger.statekeys import member_key
+from taxledger.ledger.verifierkeys import make_origin, parse_vkey
 
-__all__ = ["INDEXED", "entry_at_tip", "index_entries", "is_last_of_its_set", "links_from"]
+__all__ = ["INDEXED", "entry_at_tip", "index_entries", "is_last_of_its_set", "link_entries", "links_from"]
 
 INDEXED = b"K"
 """Present once the store has all its entries."""
@@ -142,6 +144,36 @@ def _changes_in_force(state: StateReader) -> Iterator[tuple[int, list[Any]]]:
     for each in sorted(proposals, key=lambda each: each.height):
         if each.state == ProposalState.IN_FORCE and changes_members(each.change):
             yield each.height, each.change
+
+
+def link_entries(
+    chain: ChainReader, genesis: Genesis, links: Sequence[bytes], *, now_ms: int
+) -> dict[bytes, bytes]:
+    """The entries of another node's links, once they are known to lead from the genesis to a chain's newest block.
+
+    Args:
+        chain: with that block, and without entries of its own.
+        genesis: of the chain.
+        links: as ``encode_link`` wrote them, in order.
+        now_ms: the present instant.
+
+    Raises:
+        VerificationError, InputError: they don't.
+    """
+    decoded = [decode_link(each) for each in links]
+    header = chain.header(chain.decided_height())
+    origin = make_origin(genesis.network, header.chain_id, chain.present_engine()[0])
+    witnesses = {each.name: parse_vkey(cosign_vkey(genesis.network, each)) for each in genesis.validators}
+    reached = verify_links(origin, witnesses, decoded, now_ms=now_ms)
+    if reached != header.validators_hash:
+        raise VerificationError(
+            "links_broken",
+            "the links don't lead to the present validators",
+            expected=header.validators_hash.hex(),
+            got=reached.hex(),
+        )
+    heights = [decode_header(each.header).height for each in decoded]
+    return {at(b"K", height): data for height, data in zip(heights, links, strict=True)}
 
 
 def links_from(chain: ChainReader, trusted: bytes, present: bytes) -> tuple[SetLink, ...]:

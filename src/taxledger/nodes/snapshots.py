@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from taxledger.ledger.chainreader import at
 from taxledger.ledger.errors import FormatError, InputError, RefusedError, TaxledgerError, UnavailableError
 from taxledger.ledger.setchanges import is_last_of_its_set
 from taxledger.ledger.snapshot import Manifest, decode_manifest, encode_manifest, make_snapshot
@@ -87,7 +88,7 @@ class SnapshotKeeper:
 
     def handlers(self) -> dict[str, Callable[[int, Any], Awaitable[Any]]]:
         """Peer verbs."""
-        return {"snapshot_list": self.on_list, "snapshot_chunk": self.on_chunk}
+        return {"snapshot_list": self.on_list, "snapshot_chunk": self.on_chunk, "set_links": self.on_links}
 
     async def run(self) -> None:
         """Take snapshots, for ever."""
@@ -177,6 +178,14 @@ class SnapshotKeeper:
         if number == 0:
             return await asyncio.to_thread(read_manifest, self.folder, height)
         return await asyncio.to_thread(read_chunk, self.folder, height, number - 1)
+
+    async def on_links(self, _member: int, message: Any) -> Any:
+        """Peer verb ``set_links``: every link from one set of validators to the next, in order."""
+        if message != [1, "set_links"]:
+            raise FormatError('expected [1, "set_links"]')
+        reader = self._replica.certified.chain.reader
+        pairs = await asyncio.to_thread(lambda: list(reader.scan(at(b"K", 0), at(b"K", 2**64 - 1))))
+        return [1, "set_links", [value for _, value in pairs]]
 
     def manifests(self) -> list[Manifest]:
         """Those kept, newest first. Reads files."""

@@ -25,8 +25,10 @@ from taxledger.ledger.errors import (
     UnavailableError,
     VerificationError,
 )
+from taxledger.ledger.genesis import decode_genesis
 from taxledger.ledger.leveldb import LevelStore
 from taxledger.ledger.policy import Policy, decode_policy
+from taxledger.ledger.setchanges import link_entries
 from taxledger.ledger.snapshot import decode_manifest
 from taxledger.ledger.snapshotinstall import VerifiedManifest, install_snapshot, verify_manifest
 from taxledger.ledger.store import prefix_end
@@ -115,6 +117,7 @@ async def _fetch(home: Home, peer: PeerClient, height: int, policy: Policy, now_
     verified = verify_manifest(decode_manifest(await part(0)), policy, now_ms=now_ms)
     if verified.manifest.genesis_leaf != home.genesis():
         raise InputError(f"{peer.name} gave a snapshot of another ledger")
+    links = await _links(peer)
     loop = asyncio.get_running_loop()
 
     def chunks() -> Iterator[bytes]:
@@ -128,6 +131,7 @@ async def _fetch(home: Home, peer: PeerClient, height: int, policy: Policy, now_
             yield data
 
     await asyncio.to_thread(_install, home, verified, chunks())
+    await asyncio.to_thread(_finish, home, links, now_ms)
     return verified
 
 
@@ -149,6 +153,35 @@ def _install(home: Home, verified: VerifiedManifest, chunks: Iterator[bytes]) ->
     try:
         install_snapshot(store, verified, chunks)
         store.write(_journals(home))
+    finally:
+        store.close()
+
+
+async def _links(peer: PeerClient) -> list[bytes]:
+    """The links between sets of validators that a peer has: what it says proves itself, or is not kept."""
+    try:
+        data = await peer.call(
+            "set_links",
+            [1, "set_links"],
+            timeout_ms=_CHUNK_MS,
+            answer_bytes_max=limits.policy_links_bytes_max,
+        )
+        _, _, links = canonical.decode(data, bytes_max=limits.policy_links_bytes_max)
+        return [each for each in links if type(each) is bytes]
+    except (TaxledgerError, ValueError, TypeError):
+        return []
+
+
+def _finish(home: Home, links: list[bytes], now_ms: int) -> None:
+    """Add the links, so that this node too leads from an old policy to the newest; then make it all durable."""
+    fresh = _fresh_path(home)
+    store = LevelStore(fresh)
+    try:
+        store.write(
+            dict(link_entries(ChainReader(store), decode_genesis(home.genesis()), links, now_ms=now_ms))
+        )
+    except (InputError, VerificationError) as error:
+        get_logger("statesync").warning("no links between sets of validators", reason=str(error))
     finally:
         store.close()
     # What was written unsynced may be in files that no later sync covers: sync them all, then the names.
