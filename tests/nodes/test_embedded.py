@@ -8,6 +8,7 @@ import asyncio
 
 import pytest
 from cluster import Cluster, running
+from signedkit import Signed
 
 from taxledger.ledger.errors import RefusedError
 from taxledger.ledger.store import MemoryStore
@@ -94,13 +95,16 @@ def _id(raw: bytes) -> bytes:
     return log_leaf(raw)
 
 
-async def test_a_sequencer_killed_at_each_of_its_writes_votes_once_and_goes_on() -> None:
+async def test_a_sequencer_killed_at_each_of_its_writes_votes_once_and_goes_on(
+    honest_signatures: Signed,
+) -> None:
     """The store of the sequencer fails before, or right after, its n-th write of a round."""
     for point in range(1, 5):
         for after in (False, True):
             async with running() as cluster:
                 await cluster.until(cluster.certified(1))
                 await _crash_sequencer(cluster, point, after=after)
+            honest_signatures.renew()
 
 
 async def _crash_sequencer(cluster: Cluster, point: int, *, after: bool) -> None:
