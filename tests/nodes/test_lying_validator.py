@@ -47,7 +47,13 @@ async def test_a_false_tree_signed_ahead_of_time_stops_nobody(leaves: int) -> No
             await cluster.submit(cluster.through(day))
             await cluster.until(cluster.certified(1 + day, 1, 2, 3))
         assert not cluster.nodes[1]._task.done()
-        # It has co-signed the real tree as well: that convicts it, whatever size the lie has.
+        # It co-signs the real tree as well, and everybody hears its heartbeat: that convicts it, whatever size the
+        # lie has.
+        await cluster.until(cluster.certified(3))
+        liar = cluster.nodes[LIAR].replica
+        renewed = await liar.run(liar.application.renew_cosign)
+        for number in (1, 2, 3):
+            await tell(cluster, number, renewed)
         for number in (1, 2, 3):
             forks = cluster.nodes[number].replica.certification.forks
             await cluster.until(lambda forks=forks: any(fork.convicts for fork in forks))

@@ -106,7 +106,8 @@ class Certification:
         message = decode_cosign(raw, application.chain.chain_id)
         height = self._height_of(message.size)
         is_old = height is not None and height not in self._collected
-        if height is not None and is_old and application.checkpoint(height).root == message.root:
+        is_ours = height is not None and is_old and application.checkpoint(height).root == message.root
+        if is_ours and not self.contradictions.suspects(message.member):
             return False  # certified long ago, a newer block is
         if height is not None and not is_old:
             known = self._collected[height].by_member.get(message.member)
@@ -127,6 +128,9 @@ class Certification:
         application.signatures.verify(
             validator.cosign_key, message.signature, cosignature_message(theirs, message.time_s)
         )
+        if is_ours:
+            self.contradictions.agreed(message, validator)
+            return False
         if height is None or is_old:
             if message.size > application.chain.tip.frontier.size:
                 self.contradictions.claimed(message, validator)

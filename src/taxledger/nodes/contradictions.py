@@ -127,6 +127,11 @@ class Contradictions:
             signer.ours = message
             self._try(signer, validator)
 
+    def suspects(self, member: int) -> bool:
+        """Whether one more co-signature of this member's, of our own log, could convict it."""
+        signer = self._signers.get(member)
+        return signer is not None and bool(signer.claims) and not signer.is_convicted
+
     def claimed(self, message: CosignMessage, validator: Member) -> None:
         """A co-signature of a tree that is not ours, or of one that is larger than our log."""
         signer = self._signer(validator)
