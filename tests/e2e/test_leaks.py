@@ -155,7 +155,10 @@ def tiles_of(network: RealNetwork, bank: str) -> bytes:
 
 def ports_of(network: RealNetwork, bank: str) -> set[int]:
     config = network.homes[bank].config
-    return {host_port(config.peer_url)[1], host_port(config.api_url)[1]}
+    ports = {host_port(config.peer_url)[1], host_port(config.api_url)[1]}
+    if config.engine_address is not None:
+        ports.add(int(config.engine_address.rpartition(":")[2]))
+    return ports
 
 
 def hidden_rows(count: int, enterprise: str) -> list[tuple[str, ...]]:
