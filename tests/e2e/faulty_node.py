@@ -8,7 +8,7 @@ exists. What another node may have seen therefore stands there, whenever the pro
 ``DIR/fault.json``: ``{"kind": "any" | "vote" | "engine" | "commit" | "certify", "number": n, "when": "before" | "after"}``:
 SIGKILL before or after the n-th write of that kind to the store. Read once at the start and removed, so the next
 start is a healthy one. Other kinds name a step of a disclosure: ``STEPS``; ``answer.…`` is a peer's question that is
-answered, and dies before the answer leaves.
+answered, and dies before the answer leaves. ``malicious``: it doesn't die, it lies (``malicious.py``).
 
 ``DIR/left.jsonl``: every piece of a disclosure that is about to leave, and whether its use is certified here then.
 """
@@ -23,6 +23,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from malicious import lie
 
 from taxledger.ledger.consentstate import use_of
 from taxledger.ledger.crypto import Signer
@@ -78,6 +80,9 @@ def inject(home: Path) -> None:
         return
     fault = json.loads(path.read_text())
     path.unlink()
+    if fault["kind"] == "malicious":
+        lie()
+        return
     if fault["kind"] in STEPS:
         arm(fault)
         return
