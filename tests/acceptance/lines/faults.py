@@ -15,7 +15,8 @@ _SLOW = ("-m", "slow or not slow")
 
 
 def _tests(stage: Stage, what: str, *targets: str, env: dict[str, str] | None = None) -> Iterator[Finding]:
-    """Tests that must run: a skip is no pass here."""
+    """Tests that must run: a skip is no pass here. The engine is installed where it is missing."""
+    stage.taxledger("engine", "install")
     for finding in stage.pytest(what, *targets, options=_SLOW, env=env):
         skipped = finding.what.startswith("skipped")
         yield check(finding.what, finding.figure, False) if skipped else finding
