@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from cluster import Cluster, running
 from test_certification import note_of, policy_of
+from test_snapshot import NOW_MS, Taken, install
+from test_snapshot import taken as taken  # a fixture
 
 from taxledger.ledger import canonical, limits
 from taxledger.ledger.chain import Chain
@@ -20,10 +22,12 @@ from taxledger.ledger.leveldb import LevelStore
 from taxledger.ledger.policy import encode_policy
 from taxledger.ledger.snapshot import decode_manifest
 from taxledger.ledger.snapshotinstall import verify_manifest
+from taxledger.nodes.application import Application, Keys, encode_cosign
 from taxledger.nodes.home import Home
 from taxledger.nodes.network import create_network
 from taxledger.nodes.ordering.cometbft import messages as abci
 from taxledger.nodes.ordering.cometbft.statesync import LightServer, Markers, on_engine_rpc, trusted_block
+from taxledger.nodes.replica import Replica
 from taxledger.nodes.snapshots import SnapshotKeeper, kept_heights
 from taxledger.nodes.statesync import fetch_snapshot, place_store, stored_height
 
@@ -181,6 +185,24 @@ async def test_the_newest_two_are_kept_and_parts_are_given_by_name(tmp_path: Pat
         for message in ([1, "snapshot_chunk", "..", 0], [1, "snapshot_chunk", 4], None):
             with pytest.raises(FormatError):
                 await keeper.on_chunk(1, message)
+
+
+async def test_a_heartbeat_for_a_tree_of_before_the_snapshot_accuses_nobody(taken: Taken) -> None:
+    """There is nothing here to compare it with: a validator that lags is no liar."""
+    store = install(taken)
+    chain = Chain(store, taken.net.genesis_leaf)
+    replica = Replica(Application(chain, Keys(member=6), lambda: NOW_MS))
+    early = taken.net.blocks[2]
+    assert taken.net.checkpoint(early.executed).size < chain.kept().log_index
+    messages = [
+        encode_cosign(taken.net.chain_id, member, taken.net.checkpoint(block.executed), time_s, signature)
+        for block in (early, taken.net.blocks[-2], taken.net.blocks[-1])
+        for member, time_s, signature in block.cosigns
+    ]
+    assert await replica.run(replica.receive, messages) == []
+    assert replica.certification.forks == []
+    assert len(replica.certification.messages(chain.certified)) == 4
+    replica.close()
 
 
 # --- the engine -----------------------------------------------------------------------------------

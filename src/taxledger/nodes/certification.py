@@ -104,6 +104,8 @@ class Certification:
         """
         application = self.application
         message = decode_cosign(raw, application.chain.chain_id)
+        if message.size <= application.chain.kept().log_index:
+            return False  # of before what is kept here: certified long ago, and nothing to compare it with
         height = self._height_of(message.size)
         is_old = height is not None and height not in self._collected
         is_ours = height is not None and is_old and application.checkpoint(height).root == message.root
@@ -176,8 +178,6 @@ class Certification:
                 return height
         chain = self.application.chain
         if 1 < size <= chain.tip.frontier.size:
-            if size <= chain.kept().log_index:
-                return 0  # of before what is kept here: certified long ago, and nothing to compare it with
             height = chain.height_of_index(size - 1)
             if chain.size(height) == size:
                 return height

@@ -29,6 +29,7 @@ __all__ = ["SnapshotKeeper", "kept_heights", "read_chunk", "read_manifest", "sna
 
 _KEPT = 2
 _LOOK_S = 5.0
+_AGAIN_S = 60.0
 
 
 def snapshot_folder(home: Path) -> Path:
@@ -98,14 +99,15 @@ class SnapshotKeeper:
         while True:
             await self._replica.news(_LOOK_S)
             newest = next(iter(kept_heights(self.folder)), 0)
-            if self._replica.certified.height >= newest + self._blocks:
-                await self._start()
+            if self._replica.certified.height >= newest + self._blocks and await self._start():
+                await asyncio.sleep(_AGAIN_S)  # a full disk does not empty itself within a block
 
-    async def _start(self) -> None:
-        """Take one, unless that is under way; wait for it."""
+    async def _start(self) -> bool:
+        """Take one, unless that is under way; wait for it, and tell whether it failed."""
         if self._taking is None or self._taking.done():
             self._taking = self._background.start(self.take())
         await asyncio.wait([self._taking])
+        return self._taking.cancelled() or self._taking.exception() is not None
 
     async def take(self) -> Manifest | None:
         """Take a snapshot of the newest certified state, if it can be one.
