@@ -161,6 +161,34 @@ class FakeEngine:
         if stored and app_hash != disk.app_hash:
             raise EngineStopped("state.AppHash does not match AppHash after replay")
 
+    async def state_sync(self, offers: Sequence[tuple[abci.Snapshot, bytes]], synced: Disk) -> list[str]:
+        """Dial, and offer snapshots until one is taken whole: then the engine's state is ``synced``.
+
+        Returns:
+            The application's word on each that was offered.
+        """
+        await self.dial()
+        words = []
+        for snapshot, app_hash in offers:
+            request = abci.OfferSnapshotRequest(snapshot=snapshot, app_hash=app_hash)
+            offered = await self.snapshot.ask(request, abci.OfferSnapshotResponse)
+            words.append(offered.result.name)
+            if offered.result == abci.OfferSnapshotResult.ABORT:
+                return words
+            if offered.result != abci.OfferSnapshotResult.ACCEPT:
+                continue
+            for index in range(snapshot.chunks):
+                chunk = abci.ApplySnapshotChunkRequest(index=index, chunk=b"chunk", sender="peer")
+                applied = await self.snapshot.ask(chunk, abci.ApplySnapshotChunkResponse)
+                if applied.result != abci.ApplySnapshotChunkResult.ACCEPT:
+                    raise EngineStopped(f"chunk {index}: {applied.result.name}")
+            info = await self.query.ask(abci.InfoRequest(), abci.InfoResponse)
+            if (info.last_block_height, info.last_block_app_hash) != (snapshot.height, app_hash):
+                raise EngineStopped("app hash or height of the restored application do not match")
+            self.disk = synced
+            return words
+        return words
+
     async def init_chain(self) -> bytes:
         request = abci.InitChainRequest(
             time_ns=1_767_225_600_000_000_000,

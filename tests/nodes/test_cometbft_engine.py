@@ -12,6 +12,7 @@ import random
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import chainkit
 import pytest
@@ -23,6 +24,7 @@ from taxledger.ledger.operations import encode_approve, encode_propose
 from taxledger.nodes.application import decode_cosign
 from taxledger.nodes.ordering.cometbft import messages as abci
 from taxledger.nodes.ordering.cometbft.blocks import is_cosign
+from taxledger.nodes.ordering.cometbft.statesync import Markers
 
 OWN = 2
 
@@ -403,3 +405,40 @@ async def test_an_engine_of_another_chain_or_other_validators_is_refused(
             await run.start()
         assert len(run.node.broken) == 1
         await run.stop()
+
+
+async def test_state_sync_takes_its_own_state_alone_and_goes_on(reference: Reference, tmp_path: Path) -> None:
+    run = reference.begin(6, tmp_path)
+    run.net.now_ms = reference.steps[5].now_ms
+    await run.node.start()
+    run.node.engine.snapshots = Markers(run.node.replica, SimpleNamespace(manifests=list))  # type: ignore[arg-type]
+    own = (abci.Snapshot(height=5, format=1, chunks=1, hash=bytes(32)), reference.disks[5].app_hash)
+    offers = [
+        (replace(own[0], height=4), reference.disks[4].app_hash),
+        (own[0], bytes(32)),
+        (replace(own[0], format=2), own[1]),
+        own,
+    ]
+    before = dict(run.node.store._content)
+    words = await run.engine.state_sync(offers, reference.disks[5].copy())
+    assert words == ["REJECT", "REJECT", "REJECT", "ACCEPT"]
+    assert run.node.store._content == before
+    for step in reference.steps[5:]:
+        run.net.now_ms = step.now_ms
+        assert await run.engine.process(step.block)
+        await run.engine.decide(step.block)
+    assert run.engine.disk.app_hash == reference.disks[10].app_hash
+    assert run.node.store._content == reference.stores[10]
+    await run.stop()
+
+
+async def test_without_snapshots_state_sync_is_called_off(reference: Reference, tmp_path: Path) -> None:
+    run = Run(reference.net, tmp_path)
+    run.net.now_ms = reference.steps[0].now_ms
+    await run.node.start()
+    offers = [(abci.Snapshot(height=5, format=1, chunks=1), reference.disks[5].app_hash)]
+    assert await run.engine.state_sync(offers, run.disk) == ["ABORT"]
+    await run.crash("engine")
+    await run.engine.decide(reference.steps[0].block)
+    assert run.node.store._content == reference.stores[1]
+    await run.stop()
