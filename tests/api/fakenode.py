@@ -117,7 +117,7 @@ class FakeNode:
     async def policy(self) -> bytes:
         return policy_bytes(self.chain)
 
-    async def policy_links(self, trusted: bytes) -> bytes:
+    async def policy_links(self, trusted: bytes, engine: str | None = None) -> bytes:
         if trusted != policy_of(self.chain).validators_hash:
             raise RefusedError("policy_unknown", "no such set here")
         return b"links"

@@ -7,11 +7,19 @@ from functools import cache
 
 import pytest
 from chainkit import TestChain, attest, make_genesis, signer
-from policykit import joins, leaves, links_of, policy_file, policy_now, rotates, stored
+from policykit import head_of, joins, leaves, links_of, policy_file, policy_now, rotates, stored
 
 from taxledger.ledger import canonical, limits
-from taxledger.ledger.checkpoint import Checkpoint, cosign, decode_note
+from taxledger.ledger.checkpoint import (
+    Checkpoint,
+    cosign,
+    decode_note,
+    encode_note,
+    parse_origin,
+    sign_checkpoint,
+)
 from taxledger.ledger.errors import FormatError, RefusedError, VerificationError
+from taxledger.ledger.handover import Handover, encode_handover
 from taxledger.ledger.hashing import log_leaf, sha256
 from taxledger.ledger.header import decode_header
 from taxledger.ledger.merkle import inclusion_root
@@ -297,6 +305,123 @@ def test_a_head_must_be_proved():
     lied = ((key, canonical.encode(value)), *head.members[1:])
     assert said(members=lied) in ("policy_mismatch", "prefix_incomplete")
     assert refusal(age_ms_max=0) == "checkpoint_stale"
+
+
+# --- another engine -----------------------------------------------------------------------------
+
+
+class Handed:
+    """Two sets under one engine, a handover, a third set under the other."""
+
+    def __init__(self) -> None:
+        chain = self.chain = TestChain(make_genesis(4))
+        chain.add()
+        self.first, self.verified = policy_now(chain)
+        joins(chain, 8)
+        height, former = len(chain.blocks), chain.origin
+        chain.origin = chain.origin.replace("embedded", "cometbft")
+        block = chain.blocks[-1]
+        seconds = chain.time_ms // 1_000 + 1
+        lines = [
+            (f"test.net/{each.name}", each.cosign_key, seconds,
+             cosign(signer(each.number, "cosign"), chain.checkpoint(block.executed), seconds))
+            for each in block.executed.validators
+        ]  # fmt: skip
+        point = chain.checkpoint(block.executed)
+        log = signer(1, "log")
+        note = encode_note(point, log.public_key, sign_checkpoint(log, point), lines)
+        joins(chain, 9)
+        self.ledger = stored(chain)
+        self.ledger.store.write(
+            {
+                b"G" + height.to_bytes(8, "big"): encode_handover(
+                    Handover(
+                        height=height,
+                        former="embedded",
+                        engine="cometbft",
+                        former_cosigns=(),
+                        former_note=b"",
+                        note=note,
+                    )
+                )
+            }
+        )
+        assert parse_origin(former).engine == "embedded"
+        self.links = links_from(
+            self.ledger, self.first.validators_hash, chain.policy().validators_hash, "embedded"
+        )
+        self.parts = PolicyLinks(links=self.links, head=head_of(chain, self.ledger))
+
+    def follow(self, parts: PolicyLinks):
+        return follow_links(
+            self.first,
+            self.verified,
+            encode_links(parts),
+            now_ms=self.chain.time_ms + 2_000,
+            trust_ms=TRUST_MS,
+            age_ms_max=60_000,
+        )
+
+
+@cache
+def handed() -> Handed:
+    return Handed()
+
+
+def test_a_handover_is_followed_between_two_changes_of_the_set():
+    told = handed()
+    assert [type(each).__name__ for each in told.links] == ["SetLink", "EngineLink", "SetLink"]
+    followed = told.follow(told.parts)
+    assert followed.policy == policy_now(told.chain)[0]
+    assert parse_origin(followed.policy.origin).engine == "cometbft"
+    assert followed.changes == 2
+    with pytest.raises(RefusedError, match="policy_unknown"):
+        links_from(told.ledger, told.first.validators_hash, told.chain.policy().validators_hash, "other")
+
+
+def test_forged_handovers():
+    told = handed()
+    first, link, last = told.links
+
+    def said(*links, **changes) -> str:
+        with pytest.raises(VerificationError) as caught:
+            told.follow(replace(told.parts, links=links or (first, replace(link, **changes), last)))
+        return caught.value.code
+
+    assert said(engine="embedded") == "links_broken"
+    assert said(engine="Comet/BFT") == "links_broken"
+    assert said(engine="other") == "signature_invalid"
+    assert said(cosigned=link.cosigned[:3]) == "quorum_missing"  # of five, four
+    assert said(cosigned=(link.cosigned[0], *link.cosigned[:3])) == "signer_repeated"
+    assert said(inclusion=link.inclusion[:-1]) == "inclusion_invalid"
+    assert said(header=first.header) == "links_broken"
+    assert said(first, last) == "signature_invalid"
+    assert said(link, first, last) == "links_broken"
+    assert said(first, link, link, last) == "links_broken"
+    assert said(first, link) == "links_broken"
+    # What was co-signed under the former origin shows no handover.
+    block = told.chain.blocks[decode_header(link.header).height - 1]
+    names = {each.number: each.name for each in block.executed.validators}
+    old = sorted((names[member], time_s, signature) for member, time_s, signature in block.cosigns)[:4]
+    assert said(cosigned=tuple(old)) == "signature_invalid"
+
+
+def test_every_corrupted_byte_of_a_handover_is_refused():
+    told = handed()
+    whole = encode_links(told.parts)
+    begin = whole.index(b"cometbft")
+    for at in range(begin, begin + 700):
+        data = bytearray(whole)
+        data[at] ^= 1 << at % 8
+        with pytest.raises(VerificationError):
+            follow_links(
+                told.first,
+                told.verified,
+                bytes(data),
+                now_ms=told.chain.time_ms + 2_000,
+                trust_ms=TRUST_MS,
+                age_ms_max=60_000,
+            )
 
 
 # --- the trust period --------------------------------------------------------------------------------

@@ -174,8 +174,9 @@ class NodeReader(Protocol):
     async def policy(self) -> bytes:
         """The policy file of the member's home. A convenience: a verifier never takes it from here."""
 
-    async def policy_links(self, trusted: bytes) -> bytes:
-        """The file that leads from a set of validators (its hash, 32 bytes) to the present one.
+    async def policy_links(self, trusted: bytes, engine: str | None = None) -> bytes:
+        """The file that leads from a set of validators (its hash, 32 bytes) under an ordering engine (None: the
+        present one) to the present one.
 
         Raises:
             RefusedError: ``policy_unknown``.

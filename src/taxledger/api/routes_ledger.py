@@ -56,8 +56,11 @@ async def policy(request: Request) -> Response:
 async def policy_links(
     request: Request,
     trusted: Annotated[str, Query(alias="from", max_length=80, description=_FROM, examples=[_ID_EXAMPLE])],
+    engine: Annotated[
+        str | None, Query(max_length=32, description="that of your policy's origin; default the present one")
+    ] = None,
 ) -> Response:
-    data = await context_of(request).reader.policy_links(hex_bytes(trusted, "from", 32))
+    data = await context_of(request).reader.policy_links(hex_bytes(trusted, "from", 32), engine)
     return Response(data, media_type=POLICY_LINKS)
 
 

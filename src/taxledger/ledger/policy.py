@@ -273,7 +273,10 @@ def check_origin(policy: Policy, note: SignedCheckpoint) -> None:
     """
     if note.checkpoint.origin != policy.origin:
         raise VerificationError(
-            "policy_mismatch", "the checkpoint's origin", expected=policy.origin, got=note.checkpoint.origin
+            "policy_mismatch",
+            "the checkpoint's origin (another engine's is followed by taxledger policy update)",
+            expected=policy.origin,
+            got=note.checkpoint.origin,
         )
 
 

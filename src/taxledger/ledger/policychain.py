@@ -23,6 +23,7 @@ from taxledger.ledger.checkpoint import (
     VerifierKey,
     cosigner_name,
     decode_note,
+    make_origin,
     note_key_id,
     parse_origin,
     parse_vkey,
@@ -36,7 +37,7 @@ from taxledger.ledger.members import Member, decode_member, validators_hash_of
 from taxledger.ledger.merkle import inclusion_root, verify_inclusion
 from taxledger.ledger.policy import Policy, encode_policy, quorum, verify_signatures
 from taxledger.ledger.policydate import Verified, check_trusted
-from taxledger.ledger.policylinks import MEMBERS, Cosigned, PolicyHead, SetLink, decode_links
+from taxledger.ledger.policylinks import MEMBERS, Cosigned, EngineLink, PolicyHead, SetLink, decode_links
 from taxledger.ledger.statemap.proof import verify_prefixes
 
 __all__ = ["FollowedPolicy", "follow_links", "verify_links"]
@@ -135,7 +136,10 @@ def follow_links(
     _check_chain(file.head, parse_origin(policy.origin))
     times = _Times(now_ms=now_ms, trust_ms=trust_ms)
     for link in file.links:
-        reached = _follow_set(reached, link, times)
+        if isinstance(link, EngineLink):
+            reached = _follow_engine(reached, link, times)
+        else:
+            reached = _follow_set(reached, link, times)
     found, header = _verify_head(reached, file.head, now_ms=now_ms, age_ms_max=age_ms_max)
     oldest_s = min(line.time_s for line in decode_note(file.head.checkpoint).cosign_lines)
     new = Verified(time_s=oldest_s, size=header.size)
@@ -145,7 +149,13 @@ def follow_links(
         witnesses={name: key.public_key for name, key in found.witnesses.items()},
         verified=new,
     )
-    return FollowedPolicy(data=written, policy=found, verified=new, header=header, changes=len(file.links))
+    return FollowedPolicy(
+        data=written,
+        policy=found,
+        verified=new,
+        header=header,
+        changes=sum(isinstance(link, SetLink) for link in file.links),
+    )
 
 
 def verify_links(
@@ -223,6 +233,32 @@ def _follow_set(reached: _Reached, link: SetLink, times: _Times) -> _Reached:
         )
     witnesses = _witnesses(link.vkeys, parse_origin(reached.origin).network)
     return _Reached(origin=reached.origin, witnesses=witnesses, size=header.size)
+
+
+def _follow_engine(reached: _Reached, link: EngineLink, times: _Times) -> _Reached:
+    """The same set under another engine, if a quorum of it co-signed its last block anew, under the new origin.
+
+    An honest validator does so only after it left the former engine for good (``handover.py``).
+    """
+    origin = parse_origin(reached.origin)
+    header = _header(link.header, origin)
+    if header.validators_hash != reached.hash:
+        raise _broken(
+            "not the validators that the links lead to before",
+            expected=reached.hash.hex(),
+            got=header.validators_hash.hex(),
+        )
+    if header.size < reached.size:
+        raise _broken("not in the order of the log", expected=f"{reached.size} or more", got=header.size)
+    try:
+        to = make_origin(origin.network, origin.chain_id, link.engine)
+    except FormatError as error:
+        raise _broken(str(error)) from error
+    if to == reached.origin:
+        raise _broken("no change of the engine", got=link.engine)
+    root = inclusion_root(log_leaf(link.header), header.index, header.size, link.inclusion)
+    _verify_cosigned(reached, Checkpoint(origin=to, size=header.size, root=root), link.cosigned, times)
+    return _Reached(origin=to, witnesses=reached.witnesses, size=header.size)
 
 
 def _verify_cosigned(

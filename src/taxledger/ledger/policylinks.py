@@ -2,6 +2,7 @@
 
 [1, "policy_links", [link …], head]
 link   [1, header, inclusion, [[name, time_s, signature64] …], [vkey …]]     the next set
+link   [2, engine, header, inclusion, [[name, time_s, signature64] …]]       the next ordering engine
 head   [checkpoint, header, inclusion, [[key, value] …], proof]              the members as of now
 """
 
@@ -22,6 +23,8 @@ from taxledger.ledger.shapes import array, ascending, fixed_bytes, integer, item
 __all__ = [
     "MEMBERS",
     "Cosigned",
+    "EngineLink",
+    "Link",
     "PolicyHead",
     "PolicyLinks",
     "SetLink",
@@ -35,9 +38,9 @@ __all__ = [
 MEMBERS = b"\x06"
 """The prefix that the head shows: all members."""
 
-_SET = 1
-"""A link to another set of validators. Other types of links get other numbers; a verifier refuses what it does not
-know.
+_SET, _ENGINE = 1, 2
+"""Types of links: to another set of validators, to another engine. Later types get other numbers; a verifier refuses
+what it does not know.
 """
 _AUDIT_PATH_MAX = 64
 _VKEY_BYTES_MAX = 256
@@ -65,6 +68,25 @@ class SetLink:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EngineLink:
+    """From one ordering engine to another; the set of validators stays.
+
+    Attributes:
+        engine: the next one, the last part of the origin from here on.
+        header: leaf of the last block that the former engine decided; ``inclusion`` its audit path.
+        cosigned: exactly a quorum of the block's validators, under the *new* origin, ascending by name.
+    """
+
+    engine: str
+    header: bytes
+    inclusion: tuple[bytes, ...]
+    cosigned: tuple[Cosigned, ...]
+
+
+Link = SetLink | EngineLink
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyHead:
     """The members in a state that the newest set certified.
 
@@ -86,7 +108,7 @@ class PolicyHead:
 class PolicyLinks:
     """A decoded file; only its shape is checked."""
 
-    links: tuple[SetLink, ...]
+    links: tuple[Link, ...]
     head: PolicyHead
 
 
@@ -98,7 +120,10 @@ def encode_link(link: SetLink) -> bytes:
     return canonical.encode(_link_value(link))
 
 
-def _link_value(link: SetLink) -> list[Any]:
+def _link_value(link: Link) -> list[Any]:
+    if isinstance(link, EngineLink):
+        cosigned = [list(each) for each in link.cosigned]
+        return [_ENGINE, link.engine, link.header, list(link.inclusion), cosigned]
     return [_SET, link.header, list(link.inclusion), [list(each) for each in link.cosigned], list(link.vkeys)]
 
 
@@ -158,7 +183,7 @@ def decode_links(data: bytes) -> PolicyLinks:
         if type(version) is not int or [version, what] != [1, "policy_links"]:
             raise FormatError("expected policy links of version 1")
         return PolicyLinks(
-            links=tuple(_link(each) for each in array(links, 0, limits.policy_links_max, "links")),
+            links=tuple(_any_link(each) for each in array(links, 0, limits.policy_links_max, "links")),
             head=_head(head),
         )
 
@@ -168,15 +193,31 @@ def decode_link(data: bytes) -> SetLink:
     return _link(canonical.decode(data, bytes_max=limits.leaf_bytes_max))
 
 
+def _any_link(value: Any) -> Link:
+    if type(value) is not list or not value or type(value[0]) is not int or value[0] != _ENGINE:
+        return _link(value)
+    _type, engine, header, path, cosigned = items(value, 5, "a link")
+    return EngineLink(
+        engine=text(engine, limits.name_bytes_max, "an engine's name"),
+        header=_bytes(header, "a header"),
+        inclusion=_path(path),
+        cosigned=_each_cosigned(cosigned),
+    )
+
+
 def _link(value: Any) -> SetLink:
     if type(value) is not list or not value or type(value[0]) is not int or value[0] != _SET:
-        raise FormatError(f"expected a link of type {_SET}, got {value!r:.20}")
+        raise FormatError(f"expected a link of type {_SET} or {_ENGINE}, got {value!r:.20}")
     _type, header, path, cosigned, vkeys = items(value, 5, "a link")
-    signed = tuple(_cosigned(each) for each in array(cosigned, 1, limits.validators_max, "co-signatures"))
+    signed = _each_cosigned(cosigned)
     texts = array(vkeys, 1, limits.validators_max, "keys of the next validators")
     named = tuple(text(each, _VKEY_BYTES_MAX, "a key") for each in texts)
     ascending([each.encode() for each in named], "keys of the next validators")
     return SetLink(header=_bytes(header, "a header"), inclusion=_path(path), cosigned=signed, vkeys=named)
+
+
+def _each_cosigned(value: Any) -> tuple[Cosigned, ...]:
+    return tuple(_cosigned(each) for each in array(value, 1, limits.validators_max, "co-signatures"))
 
 
 def _cosigned(value: Any) -> Cosigned:

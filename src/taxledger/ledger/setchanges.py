@@ -13,12 +13,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from taxledger.ledger import limits
 from taxledger.ledger.calls import RuleState
 from taxledger.ledger.chainreader import ChainReader, at
+from taxledger.ledger.checkpoint import decode_note
 from taxledger.ledger.errors import RefusedError, VerificationError
 from taxledger.ledger.execute import Tip, next_validators
-from taxledger.ledger.genesis import Genesis
+from taxledger.ledger.genesis import Genesis, decode_genesis
 from taxledger.ledger.governance import ProposalState, change_writes, changes_members, decode_proposal
+from taxledger.ledger.handover import Handover
 from taxledger.ledger.header import Header, decode_header
 from taxledger.ledger.members import (
     Member,
@@ -31,7 +34,7 @@ from taxledger.ledger.members import (
 from taxledger.ledger.merkle import prove_inclusion
 from taxledger.ledger.policy import quorum
 from taxledger.ledger.policychain import verify_links
-from taxledger.ledger.policylinks import SetLink, decode_link, encode_link
+from taxledger.ledger.policylinks import EngineLink, Link, SetLink, decode_link, encode_link
 from taxledger.ledger.statekeys import member_key
 from taxledger.ledger.verifierkeys import make_origin, parse_vkey
 
@@ -176,32 +179,66 @@ def link_entries(
     return {at(b"K", height): data for height, data in zip(heights, links, strict=True)}
 
 
-def links_from(chain: ChainReader, trusted: bytes, present: bytes) -> tuple[SetLink, ...]:
+def links_from(
+    chain: ChainReader, trusted: bytes, present: bytes, former: str | None = None
+) -> tuple[Link, ...]:
     """The links from one set of validators to the present one; none where it is the present one.
 
     Args:
         chain: the ledger up to a certified block.
         trusted: the hash of the set to begin at.
         present: that of the set which certified the block and will certify the next one.
+        former: the engine to begin at, where it is not the present one.
 
     Raises:
-        RefusedError: ``policy_unknown``: no such set validated here, as far as this node knows.
+        RefusedError: ``policy_unknown``: no such set validated here, or no such engine handed a block over, as far
+            as this node knows.
     """
+    found = [decode_link(value) for _, value in chain.reader.scan(at(b"K", 0), at(b"K", 2**64 - 1))]
+    links = [(decode_header(each.header), each) for each in found]
+    if former is None:
+        return _between(links, trusted, present)
+    handed = [each for each in chain.handovers(limits.integer_max) if each.former == former and each.height]
+    if not handed:
+        raise RefusedError("policy_unknown", f"no block was handed over by an engine {former!r:.40} here")
+    height = handed[0].height
+    block = chain.header(height)
+    return (
+        *_between([each for each in links if each[0].height < height], trusted, block.validators_hash),
+        _engine_link(chain, handed[0], links),
+        *_between([each for each in links if each[0].height >= height], block.validators_hash, present),
+    )
+
+
+def _engine_link(chain: ChainReader, handed: Handover, links: Sequence[tuple[Header, SetLink]]) -> EngineLink:
+    header = chain.header(handed.height)
+    named = (len(link.vkeys) for each, link in links if each.next_validators_hash == header.validators_hash)
+    validators = next(named, 0) or len(decode_genesis(chain.leaf(0)).validators)
+    lines = sorted(decode_note(handed.note).cosign_lines, key=lambda each: (-each.time_s, each.name))
+    return EngineLink(
+        engine=handed.engine,
+        header=chain.header_leaf(handed.height),
+        inclusion=tuple(prove_inclusion(chain.node, header.index, header.size)),
+        cosigned=tuple(
+            sorted(
+                (each.name.rpartition("/")[2], each.time_s, each.signature)
+                for each in lines[: quorum(validators)]
+            )
+        ),
+    )
+
+
+def _between(links: Sequence[tuple[Header, SetLink]], trusted: bytes, present: bytes) -> tuple[SetLink, ...]:
     if trusted == present:
         return ()
-    entries = [decode_link(value) for _, value in chain.reader.scan(at(b"K", 0), at(b"K", 2**64 - 1))]
-    headers = [decode_header(each.header) for each in entries]
     # A set may come back: from its last time on the way is the shortest.
-    begin = max(
-        (number for number, each in enumerate(headers) if each.validators_hash == trusted), default=None
-    )
+    begin = max((n for n, each in enumerate(links) if each[0].validators_hash == trusted), default=None)
     if begin is None:
         raise RefusedError(
             "policy_unknown", "this ledger has had no such set of validators, as far as it lies here"
         )
     # The block that is the last of the present set, if it is certified already, leads further than the head.
     end = next(
-        (n + 1 for n in range(begin, len(headers)) if headers[n].next_validators_hash == present),
-        len(headers),
+        (n + 1 for n in range(begin, len(links)) if links[n][0].next_validators_hash == present), len(links)
     )
-    return tuple(entries[begin:end])
+    return tuple(link for _, link in links[begin:end])

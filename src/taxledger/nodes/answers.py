@@ -127,10 +127,10 @@ class Answers:
     async def policy(self) -> bytes:
         return await asyncio.to_thread(self._policy)
 
-    async def policy_links(self, trusted: bytes) -> bytes:
+    async def policy_links(self, trusted: bytes, engine: str | None = None) -> bytes:
         state = self._certified()
         note = await self.notes.note(state)
-        return await asyncio.to_thread(links_file, state, note, trusted)
+        return await asyncio.to_thread(links_file, state, note, trusted, engine)
 
     async def state(self, prefixes: Sequence[bytes], *, entries_max: int) -> StateAnswer:
         state = self._certified()

@@ -46,13 +46,14 @@ def policy_of(state: CertifiedState) -> Policy:
     )
 
 
-def links_file(state: CertifiedState, note: bytes, trusted: bytes) -> bytes:
+def links_file(state: CertifiedState, note: bytes, trusted: bytes, engine: str | None = None) -> bytes:
     """The file that leads from a set of validators to the present one (docs/protocol.md §18).
 
     Args:
         state: the newest certified one, of height 1 or more.
         note: its certified note.
         trusted: the hash of the set to begin at, 32 bytes.
+        engine: that of the policy's origin; None for the present one.
 
     Raises:
         RefusedError: ``policy_unknown``: this ledger has had no such set, as far as it lies here.
@@ -63,5 +64,6 @@ def links_file(state: CertifiedState, note: bytes, trusted: bytes) -> bytes:
     head = prove_head(
         state.view, checkpoint=note, header=state.header_leaf, inclusion=state.header_inclusion()
     )
-    links = links_from(state.chain, trusted, state.header.validators_hash)
+    former = None if engine == parse_origin(state.checkpoint.origin).engine else engine
+    links = links_from(state.chain, trusted, state.header.validators_hash, former)
     return encode_links(PolicyLinks(links=links, head=head))

@@ -29,7 +29,7 @@ from taxledger.api.events import EventId
 from taxledger.api.reader import Receipt, RecordChange
 from taxledger.ledger import limits
 from taxledger.ledger.answer import Answer as EvidenceAnswer
-from taxledger.ledger.checkpoint import SignedCheckpoint
+from taxledger.ledger.checkpoint import SignedCheckpoint, parse_origin
 from taxledger.ledger.consent import decode_artefact
 from taxledger.ledger.disclosure import Disclosed, verify_disclosure
 from taxledger.ledger.errors import InputError, RefusedError, VerificationError
@@ -118,7 +118,10 @@ class ClientCore(ConsentCalls, PledgeCalls):
         request = Request(
             method="GET",
             path="/v1/policy/links",
-            params=(("from", self.policy.validators_hash.hex()),),
+            params=(
+                ("from", self.policy.validators_hash.hex()),
+                ("engine", parse_origin(self.policy.origin).engine),
+            ),
             bytes_max=limits.policy_links_bytes_max,
         )
         return answer_call(request, lambda answer: answer.body)
