@@ -5,10 +5,10 @@
 ``DIR/signed.bin``: every message signed, ``public key 32 | length 4 | message``, appended *before* the signature
 exists. What another node may have seen therefore stands there, whenever the process is killed.
 
-``DIR/fault.json``: ``{"kind": "any" | "vote" | "engine" | "commit" | "certify", "number": n, "when":
-"before" | "after"}``: SIGKILL before or after the n-th write of that kind to the store. Read once at the start and removed, so the next
-start is a healthy one. Other kinds name a step of a disclosure: ``STEPS``; ``answer.…`` is a peer's question that is
-answered, and dies before the answer leaves. ``malicious``: it doesn't die, it lies (``malicious.py``).
+``DIR/fault.json``: ``{"kind": "any" | "vote" | "engine" | "commit" | "certify", "number": n, "when": …}``: SIGKILL
+"before" or "after" the n-th write of that kind to the store. Read once at the start and removed, so the next start is
+a healthy one. Other kinds name a step of a disclosure: ``STEPS``; ``answer.…`` is a peer's question that is answered,
+and dies before the answer leaves. ``malicious``: it doesn't die, it lies (``malicious.py``).
 
 ``DIR/left.jsonl``: every piece of a disclosure that is about to leave, and whether its use is certified here then.
 """
