@@ -104,6 +104,11 @@ def _malicious(stage: Stage) -> Iterator[Finding]:
         for path in folder.glob(pattern)
     )
     yield from _tests(stage, "engine, members and bytes that lie, repeat, flood, hold back", *found)
+    yield from _tests(
+        stage,
+        "a member's node that lies, beside the real engine: the others write on",
+        "tests/e2e/test_malicious_member.py",
+    )
 
 
 PARTITIONS = Line(name="partitions", title="four namespaces: partitions 2|2 and 3|1, healed", run=_partitions)
