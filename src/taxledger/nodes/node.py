@@ -26,7 +26,6 @@ from pydantic import ValidationError
 from taxledger.api.app import create_app
 from taxledger.api.auth import KeyFile
 from taxledger.api.server import ApiServer
-from taxledger.ledger.chain import Chain
 from taxledger.ledger.errors import (
     InputError,
     RefusedError,
@@ -50,6 +49,7 @@ from taxledger.nodes.lifeline import bind_to_parent
 from taxledger.nodes.logs import configure_logs, get_logger
 from taxledger.nodes.memberkeys import KeyInForce
 from taxledger.nodes.metrics import IdentityMetrics, NodeMetrics
+from taxledger.nodes.opening import open_chain
 from taxledger.nodes.ordering.cometbft.engine import CometBft
 from taxledger.nodes.ordering.embedded.follower import Follower
 from taxledger.nodes.ordering.embedded.sequencer import Sequencer
@@ -88,7 +88,7 @@ class Node:
         cache = PageCache(settings.page_cache_bytes)
         store = LevelStore(home.store_path)
         check_not_moved(home)  # while we hold the store's lock, as the one who moves it did
-        chain = Chain(store, home.genesis(), cache)
+        chain = open_chain(home, store, cache)
         check_engine(home, chain)
         self.application = Application(chain, load_keys(home), _now_ms, HomeKeyFinder(home))
         if lost := spend_tokens(home, self.application):

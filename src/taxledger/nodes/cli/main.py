@@ -33,6 +33,7 @@ from taxledger.nodes.cli import (
     fork,
     generate,
     ledger,
+    ledgercheck,
     member,
     network,
     pledge,
@@ -75,6 +76,7 @@ consent.register(app)
 pledge.register(app)
 disclosures.register(app)
 ledger.register(app)
+ledgercheck.register(app)
 policy.register(app)
 member.register(app)
 fork.register(app)
