@@ -24,9 +24,9 @@ from taxledger.ledger.hashing import log_leaf, sha256
 from taxledger.ledger.header import decode_header
 from taxledger.ledger.merkle import inclusion_root
 from taxledger.ledger.policy import decode_policy, verify_checkpoint
-from taxledger.ledger.policychain import follow_links
+from taxledger.ledger.policychain import follow_links, verify_links
 from taxledger.ledger.policydate import Verified, policy_digest, read_verified, with_verified
-from taxledger.ledger.policylinks import PolicyLinks, decode_links, encode_links
+from taxledger.ledger.policylinks import PolicyLinks, SetLink, decode_links, encode_links
 from taxledger.ledger.setchanges import INDEXED, links_from
 from taxledger.ledger.verify import verify_header
 
@@ -377,6 +377,19 @@ def test_a_handover_is_followed_between_two_changes_of_the_set():
     assert followed.changes == 2
     with pytest.raises(RefusedError, match="policy_unknown"):
         links_from(told.ledger, told.first.validators_hash, told.chain.policy().validators_hash, "other")
+
+
+def test_links_from_the_genesis_lead_over_a_handover():
+    """What a node takes of another one's when it begins with a snapshot: the links without the handover."""
+    told = handed()
+    sets = [each for each in told.links if isinstance(each, SetLink)]
+    origins = [told.first.origin, told.chain.origin]
+    times = {"now_ms": told.chain.time_ms + 2_000}
+    reached = verify_links(origins, told.first.witnesses, sets, **times)
+    assert reached == told.chain.policy().validators_hash
+    for wrong in (origins[:1], origins[1:], origins[::-1]):
+        with pytest.raises(VerificationError, match="signature_invalid"):
+            verify_links(wrong, told.first.witnesses, sets, **times)
 
 
 def test_forged_handovers():

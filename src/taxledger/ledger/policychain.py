@@ -11,7 +11,7 @@ the links before it led to; whatever the input, the outcome is a new policy or o
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from taxledger.ledger import limits
@@ -159,12 +159,12 @@ def follow_links(
 
 
 def verify_links(
-    origin: str, witnesses: Mapping[str, VerifierKey], links: Sequence[SetLink], *, now_ms: int
+    origins: Sequence[str], witnesses: Mapping[str, VerifierKey], links: Sequence[SetLink], *, now_ms: int
 ) -> bytes:
     """The hash of the set of validators that links lead to; how long ago they were co-signed does not matter.
 
     Args:
-        origin: the chain's.
+        origins: the chain's, one after another where it went over to another engine: the later ones come later.
         witnesses: of the set to begin at, member name -> co-signing key.
         links: from it on, in order.
         now_ms: the present instant, milliseconds since 1970.
@@ -172,9 +172,15 @@ def verify_links(
     Raises:
         VerificationError: as ``follow_links``.
     """
-    reached = _Reached(origin=origin, witnesses=witnesses, size=0)
+    times = _Times(now_ms=now_ms, trust_ms=limits.integer_max)
+    reached, later = _Reached(origin=origins[0], witnesses=witnesses, size=0), list(origins[1:])
     for link in links:
-        reached = _follow_set(reached, link, _Times(now_ms=now_ms, trust_ms=limits.integer_max))
+        try:
+            reached = _follow_set(reached, link, times)
+        except VerificationError as error:
+            if error.code != "signature_invalid" or not later:
+                raise
+            reached = _follow_set(replace(reached, origin=later.pop(0)), link, times)
     return reached.hash
 
 

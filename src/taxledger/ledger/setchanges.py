@@ -165,9 +165,10 @@ def link_entries(
     """
     decoded = [decode_link(each) for each in links]
     header = chain.header(chain.decided_height())
-    origin = make_origin(genesis.network, header.chain_id, chain.present_engine()[0])
+    engines = dict.fromkeys((genesis.engine, chain.present_engine()[0]))
+    origins = [make_origin(genesis.network, header.chain_id, each) for each in engines]
     witnesses = {each.name: parse_vkey(cosign_vkey(genesis.network, each)) for each in genesis.validators}
-    reached = verify_links(origin, witnesses, decoded, now_ms=now_ms)
+    reached = verify_links(origins, witnesses, decoded, now_ms=now_ms)
     if reached != header.validators_hash:
         raise VerificationError(
             "links_broken",
