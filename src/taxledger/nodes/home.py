@@ -9,7 +9,7 @@
     member.json             the public part: all that this member hands to others (ceremony/memberfile.py)
     peers.json              where members said they are, since node.toml was written (addresses.py)
     api_keys.json           hashed keys of the API      client.json    URL and key for the CLI of this home
-    store/ vault.sqlite log/  what the node writes
+    store/ vault.sqlite log/  what the node writes; snapshots/: for members that join
 
 Secrets have mode 0600 in folders of mode 0700; a home whose secrets others can read is refused.
 Needs the standard library alone, so the CLI can use a home without a node's dependencies.
