@@ -46,6 +46,12 @@ class NodeMetrics:
         self._results = Counter(
             "taxledger_transactions_total", "Certified transactions", ["result"], registry=self.registry
         )
+        self._misbehaviour = Counter(
+            "taxledger_engine_misbehaviour_total",
+            "Votes for two blocks at once, as the ordering engine's evidence names their signer",
+            ["member"],
+            registry=self.registry,
+        )
         self._vote = self._histogram("vote_seconds", "From a proposal's arrival to its vote")
         self._commit = self._histogram(
             "commit_seconds", "From a proposal's making or arrival to its certificate"
@@ -87,6 +93,10 @@ class NodeMetrics:
         """Transactions of a block that was certified just now, by the name of their result."""
         for name in names:
             self._results.labels(name).inc()
+
+    def count_misbehaviour(self, name: str) -> None:
+        """The ordering engine brought evidence against this member."""
+        self._misbehaviour.labels(name).inc()
 
     def observe_timing(self, what: str, seconds: float) -> None:
         """How long a part of a round took: ``vote`` or ``commit``."""

@@ -147,6 +147,7 @@ class Node:
                 on_broken=self._broken,
                 admits=self.table.admits,
             )
+            self.engine.on_misbehaviour = self.metrics.count_misbehaviour
         elif config.is_sequencer:
             self.engine = Sequencer(self.replica, list(self.peers.values()), self.answers.dropped)
         else:

@@ -32,6 +32,7 @@ from taxledger.ledger.setchanges import link_entries
 from taxledger.ledger.snapshot import decode_manifest
 from taxledger.ledger.snapshotinstall import VerifiedManifest, install_snapshot, verify_manifest
 from taxledger.ledger.store import prefix_end
+from taxledger.nodes.halting import clear_halt
 from taxledger.nodes.home import Home, sync_folder
 from taxledger.nodes.logs import get_logger
 from taxledger.nodes.peers import PeerClient
@@ -214,6 +215,7 @@ def place_store(home: Home) -> None:
             home.store_path.rename(former)
         fresh.rename(home.store_path)
         sync_folder(home.path)
+        clear_halt(home.path)  # it was about the store that is gone now
         shutil.rmtree(former, ignore_errors=True)
     except OSError as error:
         raise UnavailableError(f"{home.path}: cannot place the new store: {error.strerror}") from error

@@ -89,6 +89,7 @@ class CometBft:
         self.rpc = EngineRpc(folder / "rpc.sock")
         self.snapshots: SnapshotService | None = None
         self.retain_height: Callable[[], int] = lambda: 0
+        self.on_misbehaviour: Callable[[str], None] = lambda _name: None
         self.on_timing: Callable[[str, float], None] = lambda _what, _seconds: None
         self._server = AbciServer(folder / "abci.sock", self, on_broken)
         self._admits = admits
@@ -308,7 +309,9 @@ class CometBft:
             if chain.tip.height - chain.certified >= _LAYERS_MAX:
                 await self.replica.news(_LOOK_S)
         for each in request.misbehavior:
-            self._log.error("misbehaviour seen by the engine", member=self._name(each.validator.address))
+            name = self._name(each.validator.address)
+            self._log.error("misbehaviour seen by the engine", member=name, height=each.height)
+            self.on_misbehaviour(name)
         done = await self.replica.run(self.blocks.finalize, request.height, request.time_ns, request.txs)
         return abci.FinalizeBlockResponse(
             tx_results=tuple(abci.ExecTxResult(code=0 if counted else 1) for counted in done.counted),
