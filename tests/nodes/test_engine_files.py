@@ -9,11 +9,14 @@ import subprocess
 import tomllib
 from base64 import b64decode
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from taxledger.ledger.crypto import Signer
 from taxledger.ledger.errors import FormatError, InputError
+from taxledger.nodes.application import Application
 from taxledger.nodes.cli.network import grant_all_scopes
 from taxledger.nodes.home import Home
 from taxledger.nodes.homeconfig import decode_config
@@ -27,6 +30,7 @@ from taxledger.nodes.ordering.cometbft.files import (
     write_state_sync,
 )
 from taxledger.nodes.ordering.cometbft.settings import StateSync, encode_settings, node_id
+from taxledger.nodes.signingkeys import spend_tokens
 
 
 @pytest.fixture
@@ -100,6 +104,14 @@ def test_files_are_their_owners_and_stay(net: Path) -> None:
     assert signs_with(home) == home.key("vote")
 
 
+class Nothing:
+    """An application whose own journals are all here."""
+
+    may_sign: frozenset[str] = frozenset()
+    journal_lost = None
+    keys = SimpleNamespace(fresh=frozenset())
+
+
 def test_a_lost_state_ends_the_key(net: Path) -> None:
     """The state file may only ever begin together with its key."""
     home = Home(net / "bank2")
@@ -109,8 +121,10 @@ def test_a_lost_state_ends_the_key(net: Path) -> None:
     state.write_text('{"height": "7", "round": 0, "step": 3}')
     assert prepare_engine(home).votes
     assert json.loads(state.read_text())["height"] == "7"
+    assert spend_tokens(home, cast(Application, Nothing())) is None
     state.unlink()
     for _ in range(2):
+        assert "--key vote" in str(spend_tokens(home, cast(Application, Nothing())))
         assert not prepare_engine(home).votes
         assert signs_with(home) != home.key("vote")
         assert settings(home)["priv_validator_state_file"] == "data/throwaway_state.json"

@@ -7,8 +7,9 @@ from dataclasses import replace
 from taxledger.ledger.crypto import Signer
 from taxledger.ledger.members import Member
 from taxledger.nodes.application import Application, Keys
-from taxledger.nodes.birthtokens import USES, fresh_uses, has_token, spend_token
+from taxledger.nodes.birthtokens import JOURNAL_LOST, USES, fresh_uses, has_token, may_sign, spend_token
 from taxledger.nodes.home import Home
+from taxledger.nodes.ordering.cometbft.files import state_path
 
 __all__ = ["HomeKeyFinder", "load_keys", "spend_tokens"]
 
@@ -38,7 +39,16 @@ def spend_tokens(home: Home, application: Application) -> str | None:
     """
     for use in sorted(application.may_sign & application.keys.fresh):
         spend_token(home, use)
+    if application.journal_lost is None and _engine_abstains(home):
+        return JOURNAL_LOST.format(use="vote")
     return application.journal_lost
+
+
+def _engine_abstains(home: Home) -> bool:
+    """Whether the ordering engine will only follow: it keeps the journal of the vote key, and has lost it."""
+    if home.config.engine == "embedded" or not home.has_key("vote"):
+        return False
+    return not may_sign(home, "vote", state_path(home))
 
 
 class HomeKeyFinder:
