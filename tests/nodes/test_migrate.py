@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,15 @@ from taxledger.ledger.audit import audit_archive
 from taxledger.ledger.auditreport import EngineSpan
 from taxledger.ledger.chain import Chain
 from taxledger.ledger.crypto import Signer
-from taxledger.ledger.errors import InputError
+from taxledger.ledger.errors import InputError, VerificationError
 from taxledger.ledger.execute import Executed
 from taxledger.ledger.leveldb import LevelStore
-from taxledger.ledger.policy import decode_policy
+from taxledger.ledger.merkle import prove_inclusion
+from taxledger.ledger.policy import Policy, decode_policy
+from taxledger.ledger.policychain import follow_links
+from taxledger.ledger.policydate import Verified
+from taxledger.ledger.policylinks import EngineLink, Link, PolicyLinks, encode_links, prove_head
+from taxledger.ledger.setchanges import links_from
 from taxledger.ledger.store import MemoryStore
 from taxledger.ledger.transaction import sign_transaction
 from taxledger.nodes.application import Application, decode_cosign
@@ -303,6 +309,48 @@ def test_nobody_becomes_convictable(net: Path) -> None:
                 height = party.chain.height_of_index(each.size - 1)
                 assert party.application.checkpoint(height).root == each.root
             assert party.chain.signed() == (own[-1].size, own[-1].root)
+
+
+def test_a_former_policy_follows_by_proof(net: Path) -> None:
+    former = decode_policy((net / "policy.txt").read_bytes())
+    migrated(net)
+    with opened(net, ["tax"]) as (party,):
+        chain, header = party.chain, party.chain.header(2)
+        record = chain.handover(2)
+        assert record is not None
+        head = prove_head(
+            chain.view,
+            checkpoint=record.note,
+            header=chain.header_leaf(2),
+            inclusion=prove_inclusion(chain.node, header.index, header.size),
+        )
+        links = links_from(chain, former.validators_hash, header.validators_hash, "embedded")
+
+    def follow(*links: Link, policy: Policy = former) -> Policy:
+        data = encode_links(PolicyLinks(links=links, head=head))
+        return follow_links(
+            policy,
+            Verified(time_s=now_ms() // 1_000, size=1),
+            data,
+            now_ms=now_ms(),
+            trust_ms=10**9,
+            age_ms_max=10**6,
+        ).policy
+
+    present = follow(*links)
+    assert present == decode_policy((net / "policy.txt").read_bytes())
+    assert follow(policy=present) == present
+    (link,) = links
+    assert isinstance(link, EngineLink)
+    for wrong, code in (
+        ((), "policy_mismatch"),
+        ((replace(link, engine="other"),), "signature_invalid"),
+        ((replace(link, cosigned=link.cosigned[:-1]),), "quorum_missing"),
+        ((replace(link, engine="No/Engine"),), "links_broken"),
+    ):
+        with pytest.raises(VerificationError) as refused:
+            follow(*wrong)
+        assert refused.value.code == code
 
 
 # --- killed ---------------------------------------------------------------------------------------------

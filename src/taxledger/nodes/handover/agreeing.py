@@ -116,7 +116,8 @@ def _agree(parties: Sequence[Party], engine: str) -> tuple[Handover, Cosigns, di
         engine=engine,
         former_cosigns=former_cosigns if height else (),
         former_note=_note(parties, validators, former, former_cosigns) if height else b"",
-        note=_note(parties, validators, checkpoint, cosigns),
+        # Exactly a quorum: what a link for verifiers takes (``setchanges.py``).
+        note=_note(parties, validators, checkpoint, cosigns[: quorum(len(validators))]),
     )
     verify_note(record.note, checkpoint, chain.genesis.network, list(validators.values()))
     return record, cosigns, {number: each.raw for number, each in messages.items()}
