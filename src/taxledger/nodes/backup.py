@@ -58,7 +58,7 @@ _MANIFEST_BYTES_MAX = 1 << 20
 _FILES_MAX = 1_000_000
 
 _PUBLIC = re.compile(
-    r"(node\.toml|genesis\.bin|policy\.txt|member\.json|peers\.json|api_keys\.json"
+    r"(node\.toml|genesis\.bin|policy(-[a-z0-9-]{1,32})?\.txt|engine/handover\.bin|member\.json|peers\.json|api_keys\.json"
     r"|tls/([0-9a-f]{8}/)?ca\.pem|tls/peers\.pem|tls/known/[0-9a-f]{1,64}\.pem)\Z"
 )
 _STORES = re.compile(r"[a-z][a-z0-9_]{0,40}\.sqlite\Z")

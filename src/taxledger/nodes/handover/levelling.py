@@ -60,7 +60,7 @@ def level_to(party: Party, source: Party, height: int) -> None:
         if each > party.chain.tip.height:
             party.take(block)
         party.receive(block.cosigns)
-    if party.chain.header_hash(height) != source.chain.header_hash(height) if height else False:
+    if height and party.chain.header_hash(height) != source.chain.header_hash(height):
         raise RefusedError("diverged", f"{party.name} has another block {height} than {source.name}")
     _check_certified([party])
 
