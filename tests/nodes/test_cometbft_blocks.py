@@ -9,7 +9,7 @@ import chainkit
 import pytest
 from enginekit import ROOM, Ledger, Net
 
-from taxledger.ledger.errors import InputError
+from taxledger.ledger.errors import InputError, InvariantError
 from taxledger.ledger.governance import member_set
 from taxledger.ledger.operations import encode_approve, encode_propose
 from taxledger.nodes.ordering.cometbft.blocks import (
@@ -215,3 +215,19 @@ def test_a_time_message_has_one_form(bad: bytes) -> None:
     with pytest.raises(InputError):
         decode_time(bad, bytes(16))
     assert decode_time(encode_time(bytes(16), 7), bytes(16)) == 7
+
+
+@run
+def test_a_log_that_the_engine_was_not_told_of_is_not_opened(net: Net) -> None:
+    net.decide(), net.decide(net.through(1)), net.decide()
+    ledger = net.ledgers[2]
+    size = ledger.chain.tip.frontier.size
+    level = next(level for level in range(64) if size >> level & 1)
+    node = b"N" + bytes([level]) + ((size >> level) - 1).to_bytes(8, "big")
+    was = ledger.store.get(node)
+    assert was is not None
+    ledger.store.write({node: bytes(32)})
+    with pytest.raises(InvariantError, match="not the one that the engine was told of"):
+        ledger.start()
+    ledger.store.write({node: was})
+    ledger.start()

@@ -30,6 +30,7 @@ from taxledger.ledger.chainreader import (
     ChainReader,
     StoredBlock,
     at,
+    engine_mark,
     node_key,
 )
 from taxledger.ledger.errors import FormatError, check
@@ -124,6 +125,9 @@ class Chain(ChainReader):
         decided, self.certified = self.decided_height(), self.certified_height()
         self.read_engine()
         self.tip: Tip = self._tip_at(decided)
+        root = self.engine_root()
+        # The engine takes our word for it once after a start, and a co-signature would follow: so it must be the same.
+        check(root in (None, self.tip.frontier.root), "the log is not the one that the engine was told of")
         self.view = MapView.open(self.store, self.cache)
         self._layers = []
         for height in range(self.certified + 1, decided + 1):
@@ -281,10 +285,11 @@ class Chain(ChainReader):
                 have come this far had not over two thirds of its validators arrived at that tip's root.
         """
         check(engine_height == self.engine_height() + 1, "the engine's blocks are committed in order")
-        batch: dict[bytes, bytes | None] = {ENGINE: engine_height.to_bytes(8, "big")}
+        tip = self.tip if executed is None else executed.tip
+        batch: dict[bytes, bytes | None] = {ENGINE: engine_mark(engine_height, tip.frontier.root)}
         if executed is not None:
             batch.update(self._block_batch(executed, ()))
-            batch[at(MADE_AT, executed.header.height)] = batch[ENGINE]
+            batch[at(MADE_AT, executed.header.height)] = engine_height.to_bytes(8, "big")
         if cosign is not None:
             frontier = self.tip.frontier
             batch.update(self._signing_batch(self.tip.height, frontier.size, frontier.root, cosign))

@@ -8,7 +8,7 @@ Layout of the store (numbers big-endian; the map's own keys begin with ``m``, ``
     R index8 → its result                A key37 height8 → height8 of the version it replaced
     B height8 → index8 of its header     V height8 → vote journal
     H → decided height8                  Y height8 → own co-signature
-    F → certified height8                E → height8 of an engine that counts its own blocks
+    F → certified height8                E → height8 of an engine that counts its own blocks, log root32
     S, J → signingjournals.py            T → [engine] that this node is about to be handed over to
     G → [engine, from height]            G height8 → handover after that block (handover.py)
     K height8 → link to the next validators, K → 1 (setchanges.py)
@@ -40,6 +40,11 @@ HANDING_OVER = b"T"
 def at(letter: bytes, number: int) -> bytes:
     """The store's key of something numbered."""
     return letter + number.to_bytes(8, "big")
+
+
+def engine_mark(height: int, root: bytes) -> bytes:
+    """What stands under ``ENGINE``: the engine's height, and the log root after it."""
+    return height.to_bytes(8, "big") + root
 
 
 def node_key(level: int, index: int) -> bytes:
@@ -107,7 +112,12 @@ class ChainReader:
     def engine_height(self) -> int:
         """How far an engine is that counts blocks of its own, also those that make none of the ledger; else 0."""
         found = self.reader.get(ENGINE)
-        return 0 if found is None else int.from_bytes(found, "big")
+        return 0 if found is None else int.from_bytes(found[:8], "big")
+
+    def engine_root(self) -> bytes | None:
+        """The log root that such an engine was told of last."""
+        found = self.reader.get(ENGINE)
+        return None if found is None else found[8:] or None
 
     def present_engine(self) -> tuple[str, int]:
         """The engine that orders now, and the first height that it orders."""

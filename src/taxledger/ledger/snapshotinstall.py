@@ -25,6 +25,7 @@ from taxledger.ledger.chainreader import (
     Kept,
     at,
     encode_kept,
+    engine_mark,
     node_key,
 )
 from taxledger.ledger.checkpoint import SignedCheckpoint, decode_note, parse_origin
@@ -143,8 +144,8 @@ def install_snapshot(store: Store, verified: VerifiedManifest, chunks: Iterable[
         CERTIFIED: header.height.to_bytes(8, "big"),
     }
     if manifest.engine_height:
-        batch[ENGINE] = manifest.engine_height.to_bytes(8, "big")
-        batch[at(MADE_AT, header.height)] = batch[ENGINE]
+        batch[ENGINE] = engine_mark(manifest.engine_height, verified.root)
+        batch[at(MADE_AT, header.height)] = manifest.engine_height.to_bytes(8, "big")
     store.write(batch)
 
 
