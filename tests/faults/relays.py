@@ -87,7 +87,8 @@ class Relays:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.sleep(0)  # transports close one turn later
+        for _ in range(3):
+            await asyncio.sleep(0)  # transports close some turns later
 
     def _do(self, coroutine: Awaitable[int]) -> int:
         async def done() -> int:
@@ -108,21 +109,20 @@ class Relays:
         self, host: str, port: int, *, listening: socket.socket | None = None, address: str | None = None
     ) -> int:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            try:
-                far_reader, far_writer = await asyncio.open_connection(host, port)
-            except OSError:
-                writer.transport.abort()
-                return
+            writers = [writer]
             delay_s = lambda: self.delay_ms / 1000  # noqa: E731
             try:
+                far_reader, far_writer = await asyncio.open_connection(host, port)
+                writers.append(far_writer)
                 async with asyncio.TaskGroup() as group:
                     group.create_task(_Line(reader, far_writer, delay_s).run())
                     group.create_task(_Line(far_reader, writer, delay_s).run())
-            except asyncio.CancelledError:
-                pass  # the end of the test
+            except (OSError, asyncio.CancelledError):  # nobody there; or the end of the test
+                for each in writers:
+                    each.transport.abort()
             finally:
-                writer.close()
-                far_writer.close()
+                for each in writers:
+                    each.close()
 
         if listening is not None:
             server = await asyncio.start_server(serve, sock=listening)
