@@ -69,6 +69,15 @@ def test_without_keys_it_holds_no_secret(home: Home, tmp_path: Path) -> None:
     assert not again.has_key("cosign")
 
 
+def test_former_policies_come_back(home: Home, tmp_path: Path) -> None:
+    kept = ["policy-embedded.txt", "policy.0a1b2c3d.txt", "policy.0a1b2c3d0a1b2c3d.txt"]
+    for name in (*kept, "policy.draft.txt"):
+        (home.path / name).write_bytes(home.policy())
+    backup_home(home, tmp_path / "b")
+    restore_home(tmp_path / "b", tmp_path / "again")
+    assert sorted(each.name for each in (tmp_path / "again").glob("policy*")) == [*kept, "policy.txt"]
+
+
 def test_no_birth_token_and_no_journal_ever_come_back(home: Home, tmp_path: Path) -> None:
     (home.store_path / "000005.ldb").write_bytes(b"a journal")
     assert fresh_uses(home) == {"vote", "cosign"}

@@ -11,6 +11,7 @@ from policykit import joins, leaves, links_of, policy_file, policy_now
 
 from taxledger.ledger.policylinks import encode_links
 from taxledger.nodes.cli.main import main
+from taxledger.nodes.formerpolicies import read_former_policies
 
 LONG = ("--trust-days", "100000")
 
@@ -65,6 +66,14 @@ def test_a_policy_without_a_date_is_dated_by_hand(
     plain = first.split(b"\n", 1)[1]
     path.write_bytes(plain)
     proofs.write_bytes(links)
+    in_place = tmp_path / "kept" / "policy.txt"
+    in_place.parent.mkdir()
+    in_place.write_bytes(plain)
+    dated = ["--dated", "2026-01-01T00:00:00Z", *LONG]
+    assert main(["policy", "update", str(in_place), "--links", str(proofs), *dated]) == 0
+    (former,) = read_former_policies(in_place)
+    assert former == b"# taxledger policy: verified 2026-01-01T00:00:00Z size 0\n" + plain
+    capsys.readouterr()
     update = ["policy", "update", str(path), "--links", str(proofs), "-o", str(out), "--json", *LONG]
     assert main(["policy", "show", str(path)]) == 0
     assert "--dated" in capsys.readouterr().out
@@ -75,7 +84,7 @@ def test_a_policy_without_a_date_is_dated_by_hand(
     assert (said["joined"], said["left"], said["changes"]) == (["v8"], ["v4"], 2)
     assert out.read_bytes() == newest
     assert path.read_bytes() == plain
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["new.txt", "p.links", "policy.txt"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["kept", "new.txt", "p.links", "policy.txt"]
 
 
 def test_a_source_of_proofs_must_be_named(tmp_path: Path, files: tuple[bytes, bytes, bytes]) -> None:

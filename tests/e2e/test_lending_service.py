@@ -15,6 +15,7 @@ import pytest
 from lendingservice import Lender, Platform, attest_awards, last_month, self_signed
 
 from network import real_network, until
+from taxledger.ledger.policies import decode_policies
 from taxledger.lending.archive import verify_archive
 from taxledger.nodes.generating import GeneratedEnterprise, generate_enterprise
 
@@ -59,8 +60,8 @@ def test_an_enterprise_borrows_through_a_platform(lender: Lender, tmp_path: Path
         paper = httpx.get(f"{loan}/report.pdf", headers=officer, timeout=60)
         assert paper.content.startswith(b"%PDF")
         archive = httpx.get(f"{loan}/archive", headers=officer, timeout=60)
-        policy = (lender.home / "policy.txt").read_bytes()
-        found = verify_archive(archive.content, policy, None)
+        policies = decode_policies((lender.home / "policy.txt").read_bytes())
+        found = verify_archive(archive.content, policies, None)
         assert (found.loan, found.state, found.paid) == (platform.loan, "paid_out", 10_000_00)
         repaid = {
             "reference": "CB-1",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from consentkit import grant_of, make_artefact
-from world import INVOICE, World, ask, invoice
+from world import INVOICE, NAMES, World, ask, invoice
 
 from taxledger.ledger import canonical
 from taxledger.ledger.assemble import assemble
@@ -26,9 +27,11 @@ SPECS = [invoice(number, f"2024-{1 + number % 12:02}-15") for number in range(25
 QUERY = ask()
 
 
-def build(*, fields: tuple[str, ...] | None = None, **changes: Any) -> tuple[World, bytes, Artefact]:
+def build(
+    *, fields: tuple[str, ...] | None = None, validators: Sequence[str] = NAMES, **changes: Any
+) -> tuple[World, bytes, Artefact]:
     """A world that holds records, a consent and a use, and the file of the use."""
-    before = World(specs=SPECS)
+    before = World(specs=SPECS, validators=validators)
     detail = Detail(kind=INVOICE, from_period="2024-01", to_period="2024-12", fields=fields)
     artefact = make_artefact(chain_id=before.chain_id, details=(detail,), **changes)
     sigmas = {(INVOICE, 2024): before.sigma(QUERY.subject, INVOICE, 2024)}
@@ -70,7 +73,7 @@ def build(*, fields: tuple[str, ...] | None = None, **changes: Any) -> tuple[Wor
         def _content(self) -> dict[bytes, bytes]:
             return {**super()._content(), **dict(zip(keys, values, strict=True))}
 
-    after = After(specs=SPECS, height=4)
+    after = After(specs=SPECS, height=4, validators=validators)
     file = Disclosure(
         artefact=artefact,
         custodian=1,

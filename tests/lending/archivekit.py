@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
@@ -14,10 +14,13 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "ledger"))
 
 from consentkit import SUBJECT_KEY
 from disclosurekit import QUERY, build
-from world import NOW_MS, World
+from world import NAMES, NOW_MS, NOW_S, World
 
 from taxledger.ledger.crypto import Signer
+from taxledger.ledger.disclosure import decode_disclosure, encode_disclosure
 from taxledger.ledger.hashing import sha256
+from taxledger.ledger.policies import decode_policies
+from taxledger.ledger.policydate import Verified, with_verified
 from taxledger.lending.archive import PaymentDigest
 from taxledger.lending.assessing import Case, assess
 from taxledger.lending.decision import encode_decision
@@ -70,11 +73,26 @@ offer_days = 7
 """.encode()
 
 
+NEWER = ("tax", "bank1", "bank2", "bank4")
+"""Validators after bank4 came for bank3."""
+
+
 @lru_cache
-def disclosed() -> tuple[World, bytes, bytes]:
-    """(the world, a disclosure in it, the consent that it stands under)."""
-    world, data, artefact = build()
+def disclosed(validators: tuple[str, ...] = NAMES) -> tuple[World, bytes, bytes]:
+    """(the world, a disclosure in it, the consent that it stands under), certified by these validators."""
+    world, data, artefact = build(validators=validators)
     return world, data, artefact.raw
+
+
+def policy_file(validators: tuple[str, ...] = NAMES, time_s: int = NOW_S) -> bytes:
+    """The dated policy of these validators."""
+    return with_verified(disclosed(validators)[0].policy_bytes, Verified(time_s=time_s, size=7))
+
+
+def _tampered(data: bytes) -> bytes:
+    """The disclosure with another salt: not what the use had planned."""
+    file = decode_disclosure(data)
+    return encode_disclosure(replace(file, salt=bytes(32)))
 
 
 @dataclass
@@ -105,14 +123,28 @@ class Story:
             )
         )
 
-    def decide(self, *, evidence: bool = True) -> None:
-        """From the application to the decision."""
-        world, data, artefact = disclosed()
+    def decide(
+        self, *, evidence: bool = True, under: tuple[str, ...] = NAMES, tampered: bool = False
+    ) -> None:
+        """From the application to the decision, by a lender with the policy of these validators."""
+        world, _data, artefact = disclosed()
         self.note("applied", [1, QUERY.subject, "small", "direct", "2024-12-31", []])
         self.note("consent_given", [1, sha256(artefact), SUBJECT_KEY.public_key, world.chain_id, 2])
         self.note("consented", [1, []])
-        self.note("evidence_asked", [1, 1, "2024-12-31"])
-        files = [EvidenceFile(query=QUERY, data=data)] if evidence else []
+        self.files.append(artefact)
+        self._decide(NAMES if evidence else None, under, attempt=1, tampered=tampered)
+
+    def decide_again(self, validators: tuple[str, ...]) -> None:
+        """After ``incomplete``: on evidence that these validators certified, under their policy."""
+        self._decide(validators, validators, attempt=2, tampered=False)
+
+    def _decide(
+        self, certified: tuple[str, ...] | None, under: tuple[str, ...], *, attempt: int, tampered: bool
+    ) -> None:
+        self.note("evidence_asked", [1, attempt, "2024-12-31"])
+        files = [] if certified is None else [EvidenceFile(query=QUERY, data=disclosed(certified)[1])]
+        if tampered:  # a use that was handed out, with another count of records than planned
+            files = [EvidenceFile(query=each.query, data=_tampered(each.data)) for each in files]
         named = [[QUERY.as_list(), each.digest] for each in files]
         self.note("evidence", [1, named, None, []])
         self.decision = assess(
@@ -127,11 +159,11 @@ class Story:
             ),
             files,
             None,
-            world.policy,
+            disclosed(under)[0].policy,
             decided_ms=NOW_MS,
         )
         stored = encode_decision(self.decision)
-        self.files += [artefact, stored, *(each.data for each in files)]
+        self.files += [stored, *(each.data for each in files)]
         reasons = reasons_as_list(self.decision.reasons)
         self.note("decided", [1, sha256(stored), self.decision.outcome, reasons])
 
@@ -192,7 +224,7 @@ class Story:
     def arguments(self, **changes: Any) -> dict[str, Any]:
         return {
             "loan": LOAN,
-            "policy": disclosed()[0].policy_bytes,
+            "policies": decode_policies(policy_file()),
             "sealed_ms": NOW_MS + 200 * DAY_MS,
             "products": [self.product],
             "scorecards": {},

@@ -13,10 +13,12 @@ from archivekit import (
     ACCOUNT,
     LENDER_KEY,
     LOAN,
+    NEWER,
     PRODUCT,
     SUBJECT_KEY,
     Story,
     disclosed,
+    policy_file,
     whole_story,
 )
 from disclosurekit import QUERY, build
@@ -34,12 +36,14 @@ from taxledger.ledger.errors import (
     VerificationError,
 )
 from taxledger.ledger.hashing import sha256
+from taxledger.ledger.policies import Policies, decode_policies
 from taxledger.ledger.signedbody import encode_signed_body
 from taxledger.lending.archive import (
     ArchiveReport,
     PaymentDigest,
     encode_archive,
     gather_archive,
+    name_policy,
     payment_files,
     verify_archive,
     write_archive,
@@ -70,17 +74,19 @@ def archive(story: Story) -> bytes:
     return write_archive(LENDER_KEY, **story.arguments())
 
 
-def policy() -> bytes:
-    return disclosed()[0].policy_bytes
+def policies() -> Policies:
+    return decode_policies(policy_file())
 
 
 def check(data: bytes) -> ArchiveReport:
-    return verify_archive(data, policy(), LENDER_KEY.public_key)
+    return verify_archive(data, policies(), LENDER_KEY.public_key)
 
 
-def sealed(story: Story, **changes: Any) -> bytes:
+def sealed(story: Story, *, key: Signer = LENDER_KEY, **changes: Any) -> bytes:
     """An archive that nobody has verified."""
-    return encode_archive(LENDER_KEY, **story.arguments(**changes))
+    decided = sum(each.kind == "decided" for each in changes.get("events", story.events))
+    named = [name_policy(policies().held[0])] * decided
+    return encode_archive(key, **story.arguments(**{"policies": named, **changes}))
 
 
 def code_of(data: bytes) -> str:
@@ -107,7 +113,7 @@ def test_a_whole_loan(archive: bytes, story: Story) -> None:
     third = round(after_second * 75 * 52_000 / 360_000_000)
     assert report.repaid_interest == first + second + third
     assert (report.events, report.files, report.alerts) == (len(story.events), 3, 1)
-    assert verify_archive(archive, policy()) == report
+    assert verify_archive(archive, policies()) == report
 
 
 def test_the_same_loan_is_the_same_archive(archive: bytes) -> None:
@@ -180,6 +186,7 @@ def test_a_lender_that_seals_changed_bytes_is_found_out(archive: bytes) -> None:
     value = _body(archive)
     # When it was sealed, digests of payment messages, and what an alert said: nothing else says so.
     claimed = [canonical.encode(value[3]), value[9][0][1], value[9][1][1], value[10][0].encode()]
+    claimed.append(canonical.encode(value[2][0][3]))  # when the lender had verified the policy that it names
     places = [body.index(each) for each in claimed]
     free = {at for place, each in zip(places, claimed, strict=True) for at in range(place, place + len(each))}
     rng = random.Random(6)
@@ -215,7 +222,7 @@ def test_a_lender_that_seals_changed_bytes_is_found_out(archive: bytes) -> None:
         ("archive_alert_mismatch", lambda story: {"alerts": [story.alerts[0].replace("120-3", "120-4")]}),
         ("archive_alert_mismatch", lambda story: {"alerts": [" " + story.alerts[0]]}),
         ("archive_events_broken", lambda story: {"alerts": ["no JSON"]}),
-        ("archive_policy_mismatch", lambda story: {"policy": b"another"}),
+        ("archive_policy_mismatch", lambda story: {"policies": []}),
     ],
 )
 def test_contents(story: Story, code: str, changes: Callable[[Story], dict[str, Any]]) -> None:
@@ -223,10 +230,10 @@ def test_contents(story: Story, code: str, changes: Callable[[Story], dict[str, 
 
 
 def test_whose_seal(archive: bytes, story: Story) -> None:
-    foreign = encode_archive(OTHER, **story.arguments())
+    foreign = sealed(story, key=OTHER)
     assert code_of(foreign) == "archive_key_mismatch"
     with pytest.raises(VerificationError, match="archive_key_mismatch: lender's key in the contract"):
-        verify_archive(foreign, policy())  # nobody said whose seal it must be, but the contract does
+        verify_archive(foreign, policies())  # nobody said whose seal it must be, but the contract does
 
 
 def test_nothing_is_written_that_does_not_verify(story: Story) -> None:
@@ -410,9 +417,9 @@ def test_more_drawn_than_agreed() -> None:
 
 def test_decided_under_another_policy(archive: bytes, story: Story) -> None:
     """The lender names another policy and seals that: the evidence is not of it."""
-    other = disclosed()[0].policy_bytes.replace(b"group validators 3", b"group validators 4")
-    raw = encode_archive(LENDER_KEY, **story.arguments(policy=other))
-    with pytest.raises(TaxledgerError):
+    other = decode_policies(policy_file(NEWER))
+    raw = sealed(story, policies=[name_policy(other.held[0])])
+    with pytest.raises(VerificationError, match="policy_outdated"):
         verify_archive(raw, other, LENDER_KEY.public_key)
 
 
@@ -522,7 +529,7 @@ def test_a_loan_of_the_engine_is_archived(store: LoanStore, tmp_path: Path) -> N
 
     def archived(**changes: Any) -> ArchiveReport:
         arguments: dict[str, Any] = {
-            "policy": policy(),
+            "policies": policies(),
             "products": {"small": PRODUCT, "other": b"another product"},
             "scorecards": {"unused": b"x"},
             "payment_file": payment_files(tmp_path / "out"),
@@ -534,7 +541,7 @@ def test_a_loan_of_the_engine_is_archived(store: LoanStore, tmp_path: Path) -> N
 
     assert archived().state == "offered"
     with pytest.raises(RefusedError, match="loan_not_paid_out"):
-        watched_loan(store, LOAN, disclosed()[0].policy)
+        watched_loan(store, LOAN, policies())
     acceptance = sign_acceptance(
         SUBJECT_KEY, loan.offer_raw, amount=400_000, term_months=6, account=ACCOUNT, accepted_ms=NOW_MS
     )
@@ -546,7 +553,7 @@ def test_a_loan_of_the_engine_is_archived(store: LoanStore, tmp_path: Path) -> N
     )
     engine.draw(LOAN, order)
     engine.advance(LOAN)
-    watched = watched_loan(store, LOAN, disclosed()[0].policy)
+    watched = watched_loan(store, LOAN, policies())
     assert (watched.loan, watched.product, watched.as_of) == (LOAN, "small", "2024-12-31")
     assert [(each.issuer, each.kind, each.year) for each in watched.prefixes] == [(1, 5, 2024)]
     assert (watched.pledges, watched.height) == ((), 3)
@@ -573,7 +580,7 @@ def test_a_loan_of_the_engine_is_archived(store: LoanStore, tmp_path: Path) -> N
             LENDER_KEY,
             store,
             "nobody",
-            policy=policy(),
+            policies=policies(),
             products={},
             scorecards={},
             payment_file=payment_files(tmp_path),

@@ -7,7 +7,7 @@ repayments, reports, the watch. Each method may be called again after a crash.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,10 +16,17 @@ from taxledger.api.client import Client, EventId
 from taxledger.ledger.consent import decode_artefact
 from taxledger.ledger.crypto import Signer
 from taxledger.ledger.errors import FormatError, RefusedError
-from taxledger.ledger.policy import Policy, decode_policy
+from taxledger.ledger.policies import decode_policies
+from taxledger.ledger.policy import Policy
 from taxledger.lending.archive import gather_archive, payment_files
 from taxledger.lending.decision import Decision, decode_decision
-from taxledger.lending.evidence import VerifiedEvidence, add_pledges, secured, verify_evidence_set
+from taxledger.lending.evidence import (
+    VerifiedEvidence,
+    add_pledges,
+    policy_of_evidence,
+    secured,
+    verify_evidence_set,
+)
 from taxledger.lending.facts import Fact, Facts
 from taxledger.lending.loans.life import LoanEngine
 from taxledger.lending.loans.loan import Loan, State
@@ -32,7 +39,7 @@ from taxledger.lending.products.catalogue import load_products, shipped_files
 from taxledger.lending.products.keeper import ProductKeeper
 from taxledger.lending.products.scorecard import card_id
 from taxledger.lending.settings import LendingSettings, read_contract_key
-from taxledger.lending.watch import Courier, WatchedPledge, Watcher, WatchStore, watched_of
+from taxledger.lending.watch import Courier, Watcher, WatchStore, watched_loan
 from taxledger.lending.watch.alerts import encode_alert
 from taxledger.lending.watch.ports import ClientRecheck, ClientState
 
@@ -81,7 +88,8 @@ class LendingDesk:
         keeper: products.
         client: of the lender's own node.
         contract_key: the lender's key for contracts.
-        policy_file: the bytes of the policy it verifies by.
+        policies: those it verifies by: whatever is fresh under the present one alone, what a loan was decided on
+            under that of its time.
     """
 
     def __init__(
@@ -90,6 +98,7 @@ class LendingDesk:
         client: Client,
         *,
         policy_file: bytes,
+        former_policies: Sequence[bytes],
         recipient: int,
         contract_key: Signer,
         store: LoanStore,
@@ -98,14 +107,14 @@ class LendingDesk:
     ) -> None:
         self.settings = settings
         self.client = client
-        self.policy_file = policy_file
+        self.policies = decode_policies(policy_file, former_policies)
         self.store = store
         self.watch = watch
         self.contract_key = contract_key
         source = shipped_files() if settings.products is None else load_products(settings.products)
         self.keeper = ProductKeeper(source, settings.folder / "decided")
         self.trust = _Trust(
-            policy=decode_policy(policy_file),
+            policy=self.policies.present,
             recipient=recipient,
             issuers=settings.issuers,
             age_ms_max=settings.age_ms_max,
@@ -164,28 +173,7 @@ class LendingDesk:
             self.watch.release(loan.id)
         if loan.state is not State.PAID_OUT:
             return
-        file = self.file(loan)
-        if file.decision is None or file.verified is None:
-            return
-        offered = [bytes.fromhex(each) for each in file.decision.security]
-        records = secured(file.verified.facts, offered)
-        self.watch.enrol(
-            watched_of(
-                loan.id,
-                loan.application.product,
-                file.decision.as_of,
-                self.engine.evidence(loan).files,
-                file.verified,
-                security=offered,
-                pledges=[
-                    WatchedPledge(
-                        id=pledge, issuer=each.issuer, fingerprint=each.fingerprint, record_key=each.key
-                    )
-                    for pledge, each in zip(loan.pledges, records, strict=True)
-                    if each.fingerprint is not None
-                ],
-            )
-        )
+        self.watch.enrol(watched_loan(self.store, loan.id, self.policies))
 
     def resume(self) -> dict[str, str | None]:
         """Go on with every loan that has something to do, as after a crash: what hindered each, or None."""
@@ -297,7 +285,7 @@ class LendingDesk:
             self.contract_key,
             self.store,
             id,
-            policy=self.policy_file,
+            policies=self.policies,
             products={each.product_digest: self._kept(each.product_digest) for each in decided},
             scorecards={card_id(self._kept(each)): self._kept(each) for each in cards},
             payment_file=payment_files(self.settings.outbox),
@@ -313,9 +301,10 @@ class LendingDesk:
         if not evidence.files or evidence.reasons or decision.outcome == "incomplete":
             return None
         ages = {"now_ms": decision.decided_ms, "age_ms_max": decision.age_ms_max}
+        policy = policy_of_evidence(evidence.files, self.policies)
         verified = verify_evidence_set(
             evidence.files,
-            self.trust.policy,
+            policy,
             recipient=self.trust.recipient,
             artefact=self.engine.artefact(loan),
             **ages,
@@ -323,7 +312,7 @@ class LendingDesk:
         if evidence.pledges is None or not decision.security:
             return verified
         security = [bytes.fromhex(each) for each in decision.security]
-        return add_pledges(verified, evidence.pledges, self.trust.policy, security, **ages)
+        return add_pledges(verified, evidence.pledges, policy, security, **ages)
 
     def _has_one_line(self, loan: Loan) -> bool:
         """All products but those that lend against what is pledged. One that is lent no more: fail closed."""
@@ -367,6 +356,7 @@ def open_desk(
     client: Client,
     *,
     policy_file: bytes,
+    former_policies: Sequence[bytes] = (),
     recipient: int,
     clock: Clock | None = None,
 ) -> Iterator[LendingDesk]:
@@ -375,7 +365,7 @@ def open_desk(
     Args:
         settings: of the folder.
         client: of the lender's own node; the caller closes it.
-        policy_file: whom the lender trusts, its own file.
+        policy_file: whom the lender trusts, its own file; former_policies: whom it trusted before, its own files too.
         recipient: its member number.
         clock: of the bank; None: the machine's.
 
@@ -392,6 +382,7 @@ def open_desk(
             settings,
             client,
             policy_file=policy_file,
+            former_policies=former_policies,
             recipient=recipient,
             contract_key=read_contract_key(settings),
             store=store,

@@ -2,7 +2,8 @@
 
 Invariants:
 
-* ``verify_evidence_set`` is the one way from bytes to ``Facts``: each file under the lender's own policy, asked what
+* ``verify_evidence_set`` is the one way from bytes to ``Facts``: each file under a policy of the lender's own, the
+  present one unless it was stored under a former one (``policy_of_evidence``), asked what
   the lender asked, all about one subject and under one artefact, no kind twice.
 * A file is named by its SHA-256, so a decision says exactly on what it stands.
 """
@@ -18,9 +19,10 @@ from taxledger.ledger.answer import Answer, AnsweredRecord
 from taxledger.ledger.checkpoint import decode_note
 from taxledger.ledger.consent import decode_artefact
 from taxledger.ledger.disclosure import Disclosed, decode_disclosure, verify_disclosure
-from taxledger.ledger.errors import FormatError, UnavailableError, VerificationError
+from taxledger.ledger.errors import FormatError, InputError, UnavailableError, VerificationError
 from taxledger.ledger.pledgeproof import VerifiedPledges, verify_pledges
 from taxledger.ledger.pledgestate import PledgeMarks
+from taxledger.ledger.policies import Policies
 from taxledger.ledger.policy import Policy
 from taxledger.ledger.query import Query
 from taxledger.ledger.records import Status
@@ -35,6 +37,7 @@ __all__ = [
     "check_policy_current",
     "facts_of",
     "pledge_keys",
+    "policy_of_evidence",
     "secured",
     "verify_evidence_set",
 ]
@@ -131,6 +134,25 @@ def verify_evidence_set(
         digests=tuple(each.digest for each in files),
         age_ms=max(each.answer.age_ms for each in disclosed),
     )
+
+
+def policy_of_evidence(files: Sequence[EvidenceFile], policies: Policies) -> Policy:
+    """The policy under which a loan's stored evidence verifies: one for all of a decision, as when it was made.
+
+    Never for fresh evidence, which is verified under the present policy alone.
+
+    Args:
+        files: of one decision; the first says which it is, and the others fail where they are of another.
+        policies: the lender's own.
+
+    Raises:
+        VerificationError: ``policy_outdated``: the lender holds no policy of these validators.
+    """
+    try:
+        proof = decode_disclosure(files[0].data).use_proof
+    except (IndexError, VerificationError, InputError):
+        return policies.present
+    return policies.under(proof.checkpoint, proof.header)
 
 
 def check_policy_current(files: Sequence[EvidenceFile], policy: Policy) -> None:

@@ -4,11 +4,11 @@
     <64 hex digits: SHA-256 of all that follows>\\n
     a tar: backup.json (the manifest), then files of the home
 
-**What is in it.** Always: settings, genesis, policy, certificates, addresses, and the sealed stores (``*.sqlite``),
-each copied by SQLite's online backup, so the node may run: each is of one moment, and with a stopped node all are of
-the same. With ``with_keys`` every private key; a backup without them opens nothing and signs nothing. The file is not
-encrypted: its mode is 0600, and it is as secret as the home. Sealed stores stay sealed, but with the keys in the same
-file that helps nobody.
+**What is in it.** Always: settings, genesis, policies (the former ones too: a lender's older loans verify under them),
+certificates, addresses, and the sealed stores (``*.sqlite``), each copied by SQLite's online backup, so the node may
+run: each is of one moment, and with a stopped node all are of the same. With ``with_keys`` every private key; a backup
+without them opens nothing and signs nothing. The file is not encrypted: its mode is 0600, and it is as secret as the
+home. Sealed stores stay sealed, but with the keys in the same file that helps nobody.
 
 **What is never in it: birth tokens.** A token says that its key has never signed; a copy of it would go on saying so.
 
@@ -58,7 +58,8 @@ _MANIFEST_BYTES_MAX = 1 << 20
 _FILES_MAX = 1_000_000
 
 _PUBLIC = re.compile(
-    r"(node\.toml|genesis\.bin|policy(-[a-z0-9-]{1,32})?\.txt|engine/handover\.bin|member\.json|peers\.json|api_keys\.json"
+    r"(node\.toml|genesis\.bin|engine/handover\.bin|member\.json|peers\.json|api_keys\.json"
+    r"|policy(\.[0-9a-f]{8}|\.[0-9a-f]{16}|-[a-z][a-z0-9-]{0,31})?\.txt"
     r"|tls/([0-9a-f]{8}/)?ca\.pem|tls/peers\.pem|tls/known/[0-9a-f]{1,64}\.pem)\Z"
 )
 _STORES = re.compile(r"[a-z][a-z0-9_]{0,40}\.sqlite\Z")

@@ -5,9 +5,11 @@ from __future__ import annotations
 from taxledger.lending.archive.check import verify_archive, write_archive
 from taxledger.lending.archive.format import (
     Archive,
+    NamedPolicy,
     PaymentDigest,
     decode_archive,
     encode_archive,
+    name_policy,
     named_files,
 )
 from taxledger.lending.archive.gather import gather_archive, payment_files
@@ -16,10 +18,12 @@ from taxledger.lending.archive.report import ArchiveReport
 __all__ = [
     "Archive",
     "ArchiveReport",
+    "NamedPolicy",
     "PaymentDigest",
     "decode_archive",
     "encode_archive",
     "gather_archive",
+    "name_policy",
     "named_files",
     "payment_files",
     "verify_archive",

@@ -1,11 +1,12 @@
 """What an archive proves, and writing one that does.
 
-``verify_archive`` needs the file, the lender's policy file of that time, and the lender's key; no network, no clock.
+``verify_archive`` needs the file, the lender's policy files of that time, and the lender's key; no network, no clock.
 
 1. The seal is the lender's, and the events lead to the sealed head.
 2. The archive holds exactly the files that the events name, and exactly the products and scorecards that decided.
 3. Every decision is made again from its evidence, as of its own instant, to the same bytes: each evidence file
-   verifies under the policy, is about this enterprise, and was disclosed under the consent that the loan names.
+   verifies under the policy of its decision, one of the verifier's own, is about this enterprise, and was disclosed
+   under the consent that the loan names.
 4. The offer is what the decision allows; contract and draw orders are signed, the enterprise's by the key that signed
    its consent, and lie within the offer.
 5. Interest, balances and states follow from the events (``loans.history``), never more is owed than was agreed, and
@@ -23,20 +24,22 @@ from taxledger.ledger.crypto import Signer
 from taxledger.ledger.disclosure import decode_disclosure
 from taxledger.ledger.errors import RefusedError, VerificationError
 from taxledger.ledger.hashing import sha256
-from taxledger.ledger.policy import Policy, decode_policy
-from taxledger.ledger.policydate import policy_digest
+from taxledger.ledger.policies import HeldPolicy, Policies
 from taxledger.lending.archive.format import (
     Archive,
+    NamedPolicy,
     PaymentDigest,
     decode_archive,
     decode_query,
     encode_archive,
+    name_policy,
     named_files,
 )
+from taxledger.lending.archive.named import policies_named
 from taxledger.lending.archive.report import ArchiveReport, report_of
 from taxledger.lending.assessing import Case, assess
 from taxledger.lending.decision import Decision, decode_decision, encode_decision
-from taxledger.lending.evidence import EvidenceFile
+from taxledger.lending.evidence import EvidenceFile, policy_of_evidence
 from taxledger.lending.loans.draworder import verify_draw_order
 from taxledger.lending.loans.events import Event, decode_reasons
 from taxledger.lending.loans.history import fold
@@ -80,7 +83,7 @@ def write_archive(
     signer: Signer,
     *,
     loan: str,
-    policy: bytes,
+    policies: Policies,
     sealed_ms: int,
     products: Iterable[bytes],
     scorecards: Mapping[str, bytes],
@@ -94,7 +97,7 @@ def write_archive(
     Args:
         signer: the lender's key for contracts.
         loan: its id.
-        policy: the lender's policy file.
+        policies: the lender's own; each decision is found to be made under one of them, and the archive names it.
         sealed_ms: now, milliseconds since 1970.
         products, scorecards: the files that decided, scorecards by id.
         files: what the events name (``format.named_files``).
@@ -105,28 +108,37 @@ def write_archive(
     Raises:
         InputError, VerificationError: it would not verify; nothing is returned.
     """
-    data = encode_archive(
-        signer,
-        loan=loan,
-        policy=policy,
-        sealed_ms=sealed_ms,
-        products=products,
-        scorecards=scorecards,
-        files=files,
-        events=events,
-        payments=payments,
-        alerts=alerts,
-    )
-    verify_archive(data, policy, signer.public_key)
-    return data
+    products = tuple(products)
+
+    def encode(named: Sequence[NamedPolicy]) -> bytes:
+        return encode_archive(
+            signer,
+            loan=loan,
+            policies=named,
+            sealed_ms=sealed_ms,
+            products=products,
+            scorecards=scorecards,
+            files=files,
+            events=events,
+            payments=payments,
+            alerts=alerts,
+        )
+
+    assumed = [name_policy(policies.held[0])] * sum(each.kind == "decided" for each in events)
+    data = encode(assumed)
+    check = _Check(decode_archive(data), policies, under_any=True)
+    _run(check)
+    named = [name_policy(each) for each in check.made_under]
+    # All else is as it was verified, and these are the policies that it was verified under.
+    return data if named == assumed else encode(named)
 
 
-def verify_archive(data: bytes, policy: bytes, lender_key: bytes | None = None) -> ArchiveReport:
+def verify_archive(data: bytes, policies: Policies, lender_key: bytes | None = None) -> ArchiveReport:
     """What an archive proves, once all of it is verified.
 
     Args:
         data: the archive.
-        policy: the policy file that the lender verified by; never one from the archive's own source.
+        policies: those that the lender verified by; never from the archive's own source.
         lender_key: the lender's key for contracts, 32 bytes; None: the report says which it was.
 
     Raises:
@@ -139,15 +151,12 @@ def verify_archive(data: bytes, policy: bytes, lender_key: bytes | None = None) 
         raise _broken(
             "archive_key_mismatch", "sealed by another key", lender_key.hex(), archive.lender_key.hex()
         )
-    if archive.policy != policy_digest(policy):
-        raise _broken(
-            "archive_policy_mismatch",
-            "made under another policy",
-            policy_digest(policy).hex(),
-            archive.policy.hex(),
-        )
+    return _run(_Check(archive, policies))
+
+
+def _run(check: _Check) -> ArchiveReport:
     try:
-        return _Check(archive, decode_policy(policy)).run()
+        return check.run()
     except RefusedError as error:
         raise VerificationError(error.code, str(error)) from error
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError) as error:
@@ -167,10 +176,19 @@ def _same(code: str, what: str, expected: object, got: object) -> None:
 
 
 class _Check:
-    """One archive under one policy."""
+    """One archive under the policies that it names, or (``under_any``) whichever of those held reproduces it.
 
-    def __init__(self, archive: Archive, policy: Policy) -> None:
-        self._archive, self._policy = archive, policy
+    Attributes:
+        made_under: the policy of each decision, in order, after ``run``.
+    """
+
+    def __init__(self, archive: Archive, policies: Policies, *, under_any: bool = False) -> None:
+        self._archive, self._policies = archive, policies
+        decided = sum(each.kind == "decided" for each in archive.events)
+        self._candidates = (
+            [policies.held] * decided if under_any else policies_named(archive, policies, decided)
+        )
+        self.made_under: list[HeldPolicy] = []
         self._decisions: list[Decision] = []
         self._used: set[bytes] = set()
 
@@ -190,7 +208,7 @@ class _Check:
         paid = [each.number for each in loan.draws if each.reference is not None]
         _same("archive_payments_mismatch", "payments", paid, [each.draw for each in archive.payments])
         self._check_alerts()
-        return report_of(self._archive, loan, self._decisions)
+        return report_of(self._archive, loan, self._decisions, self.made_under)
 
     def _take(self, loan: Loan | None, event: Event) -> Loan:
         value = event.value
@@ -247,15 +265,25 @@ class _Check:
             age_ms_max=decision.age_ms_max,
             artefact=self._archive.files[loan.artefact or b""],
         )
-        again = assess(
-            case,
-            files,
-            None if pledges is None else self._archive.files[pledges],
-            self._policy,
-            decided_ms=decision.decided_ms,
-            reasons=decode_reasons(reasons),
-        )
-        if encode_decision(again) != stored:
+        proof = None if pledges is None else self._archive.files[pledges]
+        candidates = self._candidates[len(self._decisions)]
+        made: list[Decision] = []
+        for held in candidates:
+            again = assess(
+                case,
+                files,
+                proof,
+                held.policy,
+                decided_ms=decision.decided_ms,
+                reasons=decode_reasons(reasons),
+            )
+            if encode_decision(again) == stored:
+                self.made_under.append(held)
+                break
+            made.append(again)
+        else:
+            policy_of_evidence(files, self._policies)  # a policy that is not held is said by its name
+            again = made[0]
             raise _broken(
                 "archive_decision_mismatch",
                 f"the evidence gives {again.outcome}, limit {again.limit}, {_codes(again)}",

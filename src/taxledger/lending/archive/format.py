@@ -1,10 +1,12 @@
 """A loan's archive: one file with all on which it was decided, agreed and paid, checked offline by whoever holds it.
 
     [1, "loan_archive", body, lender key32, signature64]
-    body = [1, loan, policy digest32, sealed ms, [product …], [[id, scorecard] …], [file …],
-            [[kind, key, at ms, value] …], head32, [[draw, payment digest32] …], [alert …]]
+    body = [2, loan, [[origin, validators_hash32, [name …], verified s or nil] …], sealed ms, [product …],
+            [[id, scorecard] …], [file …], [[kind, key, at ms, value] …], head32, [[draw, payment digest32] …],
+            [alert …]]
 
-``file`` are consent, evidence and decisions, ascending by SHA-256; the events name each of them. The lender seals
+``file`` are consent, evidence and decisions, ascending by SHA-256; the events name each of them. The policies are
+those of the decisions, in order; they say what a verifier has to hold, and nothing is trusted by them. The lender seals
 the body with its key for contracts, under a domain of its own. ``check.py`` says what it means.
 
 Invariant: what ``write_archive`` returns has been verified, as anyone else will verify it.
@@ -18,20 +20,35 @@ from itertools import pairwise
 from typing import Any
 
 from taxledger.ledger import canonical, limits
+from taxledger.ledger.checkpoint import cosigner_name, parse_origin
 from taxledger.ledger.crypto import Signer, check_public_key
 from taxledger.ledger.errors import FormatError, VerificationError
 from taxledger.ledger.hashing import sha256
-from taxledger.ledger.policydate import policy_digest
+from taxledger.ledger.policies import HeldPolicy
+from taxledger.ledger.policy import quorum
+from taxledger.ledger.policydate import Verified
 from taxledger.ledger.query import Query
 from taxledger.ledger.shapes import array, fixed_bytes, integer, items, text
 from taxledger.ledger.signedbody import SignedBody, encode_signed_body, verify_signed_body
 from taxledger.lending.loans.contract import check_loan_id
 from taxledger.lending.loans.events import FIRST_PREVIOUS, Event, event_hash
 
-__all__ = ["Archive", "PaymentDigest", "decode_archive", "decode_query", "encode_archive", "named_files"]
+__all__ = [
+    "Archive",
+    "NamedPolicy",
+    "PaymentDigest",
+    "decode_archive",
+    "decode_query",
+    "encode_archive",
+    "name_policy",
+    "named_files",
+]
 
 _WHAT = "loan_archive"
 _VERSION = 1
+_BODY_VERSION = 2
+_BODY_VERSION_OF_ONE_POLICY = 1
+"""Had the digest of one policy file, under which everything was verified."""
 _PRODUCTS_MAX = 64
 _PRODUCT_BYTES_MAX = 256 * 1024
 _KEY_BYTES_MAX = 160
@@ -40,6 +57,10 @@ _EVENT_BYTES_MAX = 64 * 1024
 _ALERTS_MAX = 10_000
 _ALERT_BYTES_MAX = 16 * 1024
 _FILES_MAX = 1_024
+_ORIGIN_BYTES_MAX = 160
+_NAME_BYTES_MAX = 32
+_VERIFIED_S_MAX = 253_402_300_799
+"""The last second of the year 9999: what the calendar of a message can show."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,12 +72,53 @@ class PaymentDigest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NamedPolicy:
+    """Under which policy a decision was made, for whoever looks for its file: the lender's word.
+
+    Attributes:
+        origin: of the log.
+        validators_hash: of its witnesses, 32 bytes.
+        names: the witnesses' member names, ascending.
+        verified_s: what the line of the lender's file said, seconds since 1970; None without one.
+    """
+
+    origin: str
+    validators_hash: bytes
+    names: tuple[str, ...]
+    verified_s: int | None
+
+    @property
+    def text(self) -> str:
+        """For messages: whose policy, and of when."""
+        dated = (
+            "" if self.verified_s is None else f", verified {Verified(time_s=self.verified_s, size=0).text}"
+        )
+        return f"the policy of {self.origin}, {quorum(len(self.names))} of {', '.join(self.names)}{dated}"
+
+    def as_list(self) -> list[Any]:
+        """As the archive has it."""
+        return [self.origin, self.validators_hash, list(self.names), self.verified_s]
+
+
+def name_policy(held: HeldPolicy) -> NamedPolicy:
+    """A held policy as an archive names it."""
+    return NamedPolicy(
+        origin=held.policy.origin,
+        validators_hash=held.policy.validators_hash,
+        names=tuple(sorted(held.policy.witnesses)),
+        verified_s=None if held.verified is None else held.verified.time_s,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Archive:
     """What is in an archive; only its form and its seal are checked.
 
     Attributes:
         loan: the lender's id of it.
-        policy: digest of the policy file by which the lender verified (``policydate.policy_digest``).
+        policies: of each decision, in order.
+        policy_digest: in an archive of the first version, of the one policy file by which the lender verified
+            (``policydate.policy_digest``); it has no ``policies``.
         sealed_ms: when the archive was made, milliseconds since 1970.
         products: product files, ascending; ``scorecards`` by id.
         files: by SHA-256: consent artefacts, evidence, proofs of pledges, decisions.
@@ -67,7 +129,8 @@ class Archive:
     """
 
     loan: str
-    policy: bytes
+    policies: tuple[NamedPolicy, ...]
+    policy_digest: bytes | None
     sealed_ms: int
     products: tuple[bytes, ...]
     scorecards: Mapping[str, bytes]
@@ -82,7 +145,7 @@ def encode_archive(
     signer: Signer,
     *,
     loan: str,
-    policy: bytes,
+    policies: Sequence[NamedPolicy],
     sealed_ms: int,
     products: Iterable[bytes],
     scorecards: Mapping[str, bytes],
@@ -91,15 +154,15 @@ def encode_archive(
     payments: Sequence[PaymentDigest],
     alerts: Sequence[str],
 ) -> bytes:
-    """The file, sealed by the lender's key for contracts; ``policy`` is the policy file itself.
+    """The file, sealed by the lender's key for contracts; ``policies`` are those of its decisions, in order.
 
     Raises:
         InputError: what no reader would take.
     """
     body = [
-        _VERSION,
+        _BODY_VERSION,
         loan,
-        policy_digest(policy),
+        [each.as_list() for each in policies],
         sealed_ms,
         sorted(set(products)),
         [[id, data] for id, data in sorted(scorecards.items())],
@@ -143,8 +206,9 @@ def decode_archive(raw: bytes) -> Archive:
 
 
 def _decode_body(value: Sequence[Any], lender_key: bytes) -> Archive:
-    version, loan, policy, sealed_ms, products, scorecards, files, events, head, payments, alerts = value
-    integer(version, _VERSION, _VERSION, "version of the archive")
+    version, loan, policies, sealed_ms, products, scorecards, files, events, head, payments, alerts = value
+    integer(version, _BODY_VERSION_OF_ONE_POLICY, _BODY_VERSION, "version of the archive")
+    one_policy = version == _BODY_VERSION_OF_ONE_POLICY
     check_loan_id(loan)
     cards = [items(each, 2, "a scorecard") for each in array(scorecards, 0, _PRODUCTS_MAX, "scorecards")]
     digests = [
@@ -157,7 +221,8 @@ def _decode_body(value: Sequence[Any], lender_key: bytes) -> Archive:
     _ascending([integer(draw, 1, limits.integer_max, "a draw") for draw, _digest in paid], "payments")
     return Archive(
         loan=loan,
-        policy=fixed_bytes(policy, 32, "a policy's digest"),
+        policies=() if one_policy else _decode_policies(policies),
+        policy_digest=fixed_bytes(policies, 32, "a policy's digest") if one_policy else None,
         sealed_ms=integer(sealed_ms, 0, limits.integer_max, "sealed"),
         products=tuple(products),
         scorecards=dict(
@@ -178,6 +243,34 @@ def _decode_body(value: Sequence[Any], lender_key: bytes) -> Archive:
         ),
         lender_key=lender_key,
     )
+
+
+def _decode_policies(value: Any) -> tuple[NamedPolicy, ...]:
+    found = []
+    for each in array(value, 0, limits.loan_archive_events_max, "policies"):
+        origin, validators, names, verified_s = items(each, 4, "a policy")
+        parse_origin(text(origin, _ORIGIN_BYTES_MAX, "a policy's origin"))
+        array(names, 1, limits.validators_max, "names of a policy")
+        found.append(
+            NamedPolicy(
+                origin=origin,
+                validators_hash=fixed_bytes(validators, 32, "a policy's validators_hash"),
+                names=tuple(_name(name) for name in names),
+                verified_s=None
+                if verified_s is None
+                else integer(verified_s, 0, _VERIFIED_S_MAX, "a policy's instant"),
+            )
+        )
+    return tuple(found)
+
+
+def _name(value: Any) -> str:
+    """Printed by whoever verifies: of no other form than members have."""
+    try:
+        cosigner_name("network", text(value, _NAME_BYTES_MAX, "a member's name"))
+    except FormatError as error:
+        raise FormatError(f"a name of a policy: {error}") from error
+    return str(value)
 
 
 def _decode_events(loan: str, value: Any, head: bytes) -> tuple[Event, ...]:

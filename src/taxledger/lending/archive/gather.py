@@ -8,6 +8,7 @@ from pathlib import Path
 from taxledger.ledger.crypto import Signer
 from taxledger.ledger.errors import FormatError, RefusedError, UnavailableError
 from taxledger.ledger.hashing import sha256
+from taxledger.ledger.policies import Policies
 from taxledger.lending.archive.check import write_archive
 from taxledger.lending.archive.format import PaymentDigest, named_files
 from taxledger.lending.decision import Decision, decode_decision
@@ -22,7 +23,7 @@ def gather_archive(
     store: LoanRecords,
     loan: str,
     *,
-    policy: bytes,
+    policies: Policies,
     products: Mapping[str, bytes],
     scorecards: Mapping[str, bytes],
     payment_file: Callable[[str], bytes],
@@ -35,7 +36,7 @@ def gather_archive(
         signer: the lender's key for contracts.
         store: where the loan is.
         loan: its id.
-        policy: the lender's policy file.
+        policies: the lender's own, present and former.
         products, scorecards: files by id, those that decided among them.
         payment_file: the payment message of a reference.
         alerts: of the watch, as ``encode_alert`` has them.
@@ -56,7 +57,7 @@ def gather_archive(
     return write_archive(
         signer,
         loan=loan,
-        policy=policy,
+        policies=policies,
         sealed_ms=sealed_ms,
         products=_those(products, [each.product_digest for each in decided], "product").values(),
         scorecards=_those(scorecards, _scorecards(decided), "scorecard"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from taxledger.ledger.policies import HeldPolicy
 from taxledger.lending.archive.format import Archive
 from taxledger.lending.decision import Decision
 from taxledger.lending.loans.loan import Loan
@@ -25,6 +26,7 @@ class ArchiveReport:
         currency, limit, amount, rate_ppm, term_months: what was agreed, None without a contract.
         paid, repaid_principal, repaid_interest, principal: in minor units, computed.
         events, files, alerts: how many.
+        validators: whose co-signatures each decision's evidence stands on, in order: names of the policy's witnesses.
         sealed_ms: when the archive was made, milliseconds since 1970.
     """
 
@@ -48,10 +50,13 @@ class ArchiveReport:
     events: int
     files: int
     alerts: int
+    validators: tuple[tuple[str, ...], ...]
     sealed_ms: int
 
 
-def report_of(archive: Archive, loan: Loan, decisions: Sequence[Decision]) -> ArchiveReport:
+def report_of(
+    archive: Archive, loan: Loan, decisions: Sequence[Decision], made_under: Sequence[HeldPolicy]
+) -> ArchiveReport:
     """The report of an archive all of which has been verified."""
     contract = loan.contract
     return ArchiveReport(
@@ -75,5 +80,6 @@ def report_of(archive: Archive, loan: Loan, decisions: Sequence[Decision]) -> Ar
         events=len(archive.events),
         files=len(archive.files),
         alerts=len(archive.alerts),
+        validators=tuple(tuple(each.policy.witnesses) for each in made_under),
         sealed_ms=archive.sealed_ms,
     )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from taxledger.ledger.errors import RefusedError
-from taxledger.ledger.policy import Policy
+from taxledger.ledger.policies import Policies
 from taxledger.lending.archive.format import decode_query
 from taxledger.lending.decision import decode_decision
-from taxledger.lending.evidence import EvidenceFile, secured, verify_evidence_set
+from taxledger.lending.evidence import EvidenceFile, policy_of_evidence, secured, verify_evidence_set
 from taxledger.lending.loans.history import fold
 from taxledger.lending.loans.loan import State
 from taxledger.lending.loans.records import LoanRecords
@@ -15,13 +15,13 @@ from taxledger.lending.watch.watched import WatchedLoan, WatchedPledge, watched_
 __all__ = ["watched_loan"]
 
 
-def watched_loan(store: LoanRecords, loan: str, policy: Policy) -> WatchedLoan:
+def watched_loan(store: LoanRecords, loan: str, policies: Policies) -> WatchedLoan:
     """The loan, to be enrolled.
 
     Args:
         store: where it is.
         loan: its id.
-        policy: whom the lender trusts.
+        policies: whom the lender trusts and trusted: the loan may have been decided under a former one.
 
     Raises:
         RefusedError: ``loan_unknown``, or ``loan_not_paid_out``.
@@ -39,7 +39,12 @@ def watched_loan(store: LoanRecords, loan: str, policy: Policy) -> WatchedLoan:
         EvidenceFile(query=decode_query(query), data=store.file(loan, digest)) for query, digest in named
     ]
     verified = verify_evidence_set(
-        files, policy, recipient=found.lender, now_ms=decision.decided_ms, age_ms_max=decision.age_ms_max
+        files,
+        policy_of_evidence(files, policies),
+        recipient=found.lender,
+        now_ms=decision.decided_ms,
+        age_ms_max=decision.age_ms_max,
+        artefact=None if found.artefact is None else store.file(loan, found.artefact),
     )
     offered = [bytes.fromhex(each) for each in decision.security]
     records = {each.key: each for each in secured(verified.facts, offered)}

@@ -199,7 +199,7 @@ def update(
     """
     from taxledger.ledger.policy import decode_policy
     from taxledger.ledger.policychain import follow_links
-    from taxledger.ledger.policydate import Verified, read_verified
+    from taxledger.ledger.policydate import Verified, read_verified, with_verified
 
     path = _policy_path(file, home)
     data = read_file(path, bytes_max=limits.policy_bytes_max)
@@ -215,7 +215,9 @@ def update(
     followed = follow_links(
         policy, verified, proofs, now_ms=_now_ms(), trust_ms=trust_ms, age_ms_max=age_ms_max
     )
-    former = _keep_former(path, data, followed) if output is None else None
+    # Kept with its date: an undated file is nobody's former policy (ledger/policies.py).
+    kept = data if verified is None else with_verified(data, verified)
+    former = _keep_former(path, kept, followed) if output is None else None
     write_file(output or path, followed.data)
     _say_update(policy, followed, output or path, former, as_json)
 

@@ -14,6 +14,7 @@ from taxledger.nodes.cli.demo.tale import Tale, tell
 from taxledger.nodes.cli.output import money, write_file
 
 if TYPE_CHECKING:
+    from taxledger.ledger.policies import Policies
     from taxledger.lending.desk import LendingDesk
     from taxledger.lending.loans.loan import Loan
 
@@ -22,13 +23,14 @@ __all__ = ["papers"]
 
 def papers(stage: Stage, tale: Tale, desk: LendingDesk, loans: list[Loan]) -> None:
     """The officer's report of the invoice loan; an archive of each loan, verified with nothing but policy and key."""
+    from taxledger.ledger.policies import decode_policies
     from taxledger.lending.archive import verify_archive
 
     with tale.step(
         "The officer's report, and archives that anyone verifies offline", "信贷报告与离线档案"
     ) as facts:
         files = _reports(stage, tale, desk, loans[1])
-        policy, key = stage.policy.read_bytes(), desk.contract_key.public_key
+        policies, key = decode_policies(stage.policy.read_bytes()), desk.contract_key.public_key
         checked = {}
         for loan in loans:
             # Sealed by the same calendar as the loan's last event.
@@ -37,7 +39,7 @@ def papers(stage: Stage, tale: Tale, desk: LendingDesk, loans: list[Loan]) -> No
                 data = sealing.archive(loan.id)
             path = stage.folder / f"{loan.application.product}.archive"
             write_file(path, data, private=True)
-            found = verify_archive(data, policy, key)
+            found = verify_archive(data, policies, key)
             files.append(path)
             checked[loan.id] = found.state
             tell(
@@ -48,7 +50,7 @@ def papers(stage: Stage, tale: Tale, desk: LendingDesk, loans: list[Loan]) -> No
                 f"taxledger lend verify-archive {shlex.quote(stage.shown(path))} --policy "
                 f"{shlex.quote(stage.shown(stage.policy))} --lender-key {key.hex()}"
             )
-        _tamper(stage, tale, policy, key, files[-1])
+        _tamper(stage, tale, policies, key, files[-1])
         facts |= {"files": [each.name for each in files], "archives": checked, "lender_key": key.hex()}
 
 
@@ -66,7 +68,7 @@ def _reports(stage: Stage, tale: Tale, desk: LendingDesk, loan: Loan) -> list[Pa
     return files
 
 
-def _tamper(stage: Stage, tale: Tale, policy: bytes, key: bytes, path: Path) -> None:
+def _tamper(stage: Stage, tale: Tale, policies: Policies, key: bytes, path: Path) -> None:
     """A bit of the archive's middle turned over."""
     from taxledger.lending.archive import verify_archive
 
@@ -75,7 +77,7 @@ def _tamper(stage: Stage, tale: Tale, policy: bytes, key: bytes, path: Path) -> 
     write_file(stage.folder / "tampered.archive", bytes(data), private=True)
     said = "verified"
     try:
-        verify_archive(bytes(data), policy, key)
+        verify_archive(bytes(data), policies, key)
     except (VerificationError, InputError) as refusal:
         said = str(refusal)
     tale.expect("a tampered archive is refused", said != "verified", True)

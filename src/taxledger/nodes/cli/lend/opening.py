@@ -13,6 +13,7 @@ import typer
 
 from taxledger.ledger.errors import UnavailableError
 from taxledger.nodes.cli.output import connect, money, open_home, print_table, say
+from taxledger.nodes.formerpolicies import read_former_policies
 
 if TYPE_CHECKING:
     from datetime import date
@@ -86,7 +87,13 @@ def opened_desk(home_path: Path) -> Iterator[LendingDesk]:
     settings = load_settings(lending_folder(home.path))
     with (
         connect(home) as client,
-        open_desk(settings, client, policy_file=home.policy(), recipient=home.config.number) as desk,
+        open_desk(
+            settings,
+            client,
+            policy_file=home.policy(),
+            former_policies=read_former_policies(home.policy_path),
+            recipient=home.config.number,
+        ) as desk,
     ):
         yield desk
 

@@ -11,7 +11,7 @@ import typer
 
 from taxledger.ledger import limits
 from taxledger.ledger.errors import InputError, UnavailableError, VerificationError
-from taxledger.ledger.policy import decode_policy
+from taxledger.ledger.policies import decode_policies
 from taxledger.nodes.cli.lend.opening import LoanArgument, opened_desk
 from taxledger.nodes.cli.output import (
     HomeOption,
@@ -78,7 +78,13 @@ def archive(
 def verify_archive(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="An archive.", show_default=False)],
     policy: Annotated[
-        Path, typer.Option("--policy", metavar="FILE", help="The lender's policy file.", show_default=False)
+        list[Path],
+        typer.Option(
+            "--policy",
+            metavar="FILE",
+            help="A policy file of your own; the present one first, then those of former validators.",
+            show_default=False,
+        ),
     ],
     lender_key: Annotated[
         str | None,
@@ -94,6 +100,7 @@ def verify_archive(
     """Check a loan's archive offline: evidence, decision, contract, every amount. Exit status 0 verified, 1 refused.
 
     Example: taxledger lend verify-archive acme.loan --policy net/policy.txt
+    Example: taxledger lend verify-archive acme.loan --policy policy.txt --policy policy.3f9a01c2.txt
     """
     try:
         from taxledger.lending import archive as archives
@@ -103,12 +110,13 @@ def verify_archive(
         ) from error
     if lender_key is not None and not _KEY.fullmatch(lender_key):
         raise InputError("expected --lender-key as 64 lower-case hex digits")
-    trusted = read_file(policy, bytes_max=limits.policy_bytes_max)
-    decode_policy(trusted)  # what is wrong with one's own policy file is no fault of the archive
+    # First: what is wrong with one's own policy files is no fault of the archive.
+    present, *former = (read_file(each, bytes_max=limits.policy_bytes_max) for each in policy)
+    policies = decode_policies(present, former)
     data = read_file(file, bytes_max=limits.loan_archive_bytes_max)
     try:
         found = archives.verify_archive(
-            data, trusted, None if lender_key is None else bytes.fromhex(lender_key)
+            data, policies, None if lender_key is None else bytes.fromhex(lender_key)
         )
     except InputError as error:
         raise VerificationError("archive_malformed", str(error)) from error
@@ -117,8 +125,10 @@ def verify_archive(
         print_json({"verified": True, **shown})
         return
     say(f"verified 已验证: loan {found.loan} of {found.subject}, product {found.product}, {found.state}")
-    for outcome, as_of in found.decisions:
+    for (outcome, as_of), names in zip(found.decisions, found.validators, strict=True):
         say(f"  decision as of {as_of}: {outcome}, recomputed from the evidence to the same bytes")
+        if names != tuple(policies.present.witnesses):
+            say(f"    certified by the validators of that time: {', '.join(names)}")
     if found.amount is not None and found.rate_ppm is not None:
         say(
             f"  contract: {money(found.amount)} of at most {money(found.limit or 0)} {found.currency}, "
