@@ -231,3 +231,40 @@ def test_a_log_that_the_engine_was_not_told_of_is_not_opened(net: Net) -> None:
         ledger.start()
     ledger.store.write({node: was})
     ledger.start()
+
+
+@run
+def test_a_larger_set_of_validators_leaves_nothing_to_carry_for_ever(net: Net) -> None:
+    def decide(*candidates: bytes, silent: int | None = 4) -> None:
+        """Co-signatures come when the next block is proposed already, none of a silent member."""
+        proposer = net.ledgers[net.height % 3]
+        proposal = proposer.blocks.prepare(net.engine_ns, candidates, ROOM)
+        for ledger in net.ledgers:
+            ledger.replica.receive(late)
+        late.clear()
+        net.height += 1
+        for ledger in net.ledgers:
+            ledger.blocks.finalize(net.height, net.engine_ns, proposal)
+            own = ledger.blocks.commit().own
+            if own is not None and ledger.number != silent:
+                late.append(own)
+        net.engine_ns = net.now_ms * 1_000_000
+        net.now_ms += 50
+
+    late: list[bytes] = []
+    chain_id = chainkit.hashing.sha256(net.genesis)[:16]
+    signers = [chainkit.signer(9, use) for use in ("transaction", "vote", "log", "cosign")]
+    propose = net.transaction(
+        encode_propose(member_set(chainkit.validator(9), chain_id, signers)), member=1
+    )
+    decide(), decide(propose)
+    proposal = chainkit.hashing.log_leaf(propose)[:16]
+    decide(*(net.transaction(encode_approve(proposal), member=each) for each in (2, 3)))
+    first = net.ledgers[0]
+    while len(first.replica.application.validators) == 4:
+        decide()
+    for day in range(1, 13):
+        decide(net.through(day), silent=None)
+        decide(silent=None)
+    assert first.chain.certified >= first.chain.tip.height - 1
+    assert first.blocks._carried_from >= first.chain.certified - 1

@@ -158,8 +158,7 @@ class Blocks:
         sent = 0
         for height in range(self._carried_from, chain.tip.height + 1):
             carried = self._carried.get(height, set())
-            signers = self._replica.certification.validators_at(height)
-            missing = quorum(len(signers)) - len(carried)
+            missing = self._to_be_carried(height) - len(carried)
             for raw in self._replica.certification.messages(height):
                 if missing <= 0 or sent == COSIGNS_MAX:
                     break
@@ -167,6 +166,15 @@ class Blocks:
                     yield raw
                     missing -= 1
                     sent += 1
+
+    def _to_be_carried(self, height: int) -> int:
+        """How many co-signatures of a block the engine's blocks bring. One below the newest certified has its
+        certificate: whoever validates now may be more than those that it needed, and it gets no more.
+        """
+        certification = self._replica.certification
+        if height < self._application.chain.certified:
+            return len(certification.messages(height))
+        return quorum(len(certification.validators_at(height)))
 
     def refusal(self, time_ns: int, transactions: Sequence[bytes]) -> str | None:
         """Why a proposal is no honest one, or None.
@@ -270,8 +278,7 @@ class Blocks:
             if height is not None and raw in self._replica.certification.messages(height):
                 self._carried.setdefault(height, set()).add(message.member)
         while self._carried_from < chain.tip.height:
-            signers = self._replica.certification.validators_at(self._carried_from)
-            if len(self._carried.get(self._carried_from, ())) < quorum(len(signers)):
+            if len(self._carried.get(self._carried_from, ())) < self._to_be_carried(self._carried_from):
                 break
             self._carried.pop(self._carried_from, None)
             self._carried_from += 1
