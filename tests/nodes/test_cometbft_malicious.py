@@ -364,6 +364,26 @@ async def test_a_flood_of_one_member_leaves_room_for_the_others(
             assert held == len(cluster.mempools[number])
 
 
+async def test_co_signatures_that_nobody_made_fill_no_mempool(tmp_path: Path) -> None:
+    async with against(Evil, tmp_path) as cluster:
+        await cluster.write()
+        await cluster.write()
+        node = cluster.nodes[1]
+        await node.engine.submit(cluster.net.through(27))
+        while node.chain.certified == node.chain.tip.height:
+            await cluster.height()
+        assert 1 < node.chain.certified < node.chain.tip.height
+        checkpoint = node.replica.application.checkpoint
+        admitted = 0
+        for height in (1, node.chain.certified, node.chain.tip.height):
+            for member in (*range(1, 5), *range(5, 5_000, 500)):
+                signature = cluster.evil.chance.randbytes(64)
+                raw = encode_cosign(cluster.evil.chain_id, member, checkpoint(height), 1, signature)
+                admitted += await cluster.gossip(raw)
+        assert admitted == 0
+        await cluster.write()
+
+
 async def test_no_three_signatures_of_the_fourth_make_a_certificate(tmp_path: Path) -> None:
     async with against(Evil, tmp_path) as cluster:
         await cluster.height()

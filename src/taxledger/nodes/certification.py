@@ -224,6 +224,14 @@ class Certification:
         last = min(tip, above + limits.uncertified_blocks_max)
         return [raw for height in range(max(1, above + 1), last + 1) for raw in self.messages(height)]
 
+    def counts(self, raw: bytes) -> bool:
+        """Whether a message, byte for byte, is counted for a block that is uncertified or the newest certified one:
+        then its signature was verified, and each member has one of them a block.
+        """
+        member = decode_cosign(raw, self.application.chain.chain_id).member
+        known = (collected.by_member.get(member) for collected in self._collected.values())
+        return any(each is not None and each.raw == raw for each in known)
+
     def validators_at(self, height: int) -> dict[int, Member]:
         """Who co-signs a block that is uncertified or the newest certified one."""
         collected = self._collected.get(height)
