@@ -254,9 +254,7 @@ def test_a_larger_set_of_validators_leaves_nothing_to_carry_for_ever(net: Net) -
     late: list[bytes] = []
     chain_id = chainkit.hashing.sha256(net.genesis)[:16]
     signers = [chainkit.signer(9, use) for use in ("transaction", "vote", "log", "cosign")]
-    propose = net.transaction(
-        encode_propose(member_set(chainkit.validator(9), chain_id, signers)), member=1
-    )
+    propose = net.transaction(encode_propose(member_set(chainkit.validator(9), chain_id, signers)), member=1)
     decide(), decide(propose)
     proposal = chainkit.hashing.log_leaf(propose)[:16]
     decide(*(net.transaction(encode_approve(proposal), member=each) for each in (2, 3)))

@@ -6,6 +6,7 @@ import datetime
 import io
 import json
 import os
+import shutil
 import time
 import traceback
 from collections.abc import Iterator, Sequence
@@ -31,6 +32,7 @@ from taxledger.ledger.setchanges import links_from
 from taxledger.ledger.store import MemoryStore
 from taxledger.ledger.transaction import sign_transaction
 from taxledger.nodes.application import Application, decode_cosign
+from taxledger.nodes.backup import backup_home, restore_home
 from taxledger.nodes.cli.network import grant_all_scopes
 from taxledger.nodes.control import find_homes
 from taxledger.nodes.enginecheck import check_engine
@@ -279,6 +281,20 @@ def test_a_home_without_its_journals_counts_as_absent(net: Path) -> None:
             path.unlink()
     with pytest.raises(InputError, match="with its signing journals"):
         migrated(net)
+
+
+def test_a_home_from_a_backup_of_before_goes_over_and_does_not_vote(net: Path) -> None:
+    """Its vote key may have signed under the new engine before the home was lost."""
+    backup_home(Home(net / "bank3"), net.parent / "before", with_keys=True)
+    migrated(net)
+    assert prepare_engine(Home(net / "bank3")).votes
+    shutil.rmtree(net / "bank3")
+    restore_home(net.parent / "before", net / "bank3")
+    migrated(net)
+    home = Home(net / "bank3")
+    assert home.config.engine == "cometbft"
+    assert not prepare_engine(home).votes
+    assert prepare_engine(Home(net / "bank2")).votes
 
 
 def test_a_running_network_is_not_touched(net: Path) -> None:

@@ -19,7 +19,7 @@ from taxledger.ledger import canonical
 from taxledger.ledger.hashing import key_id
 from taxledger.ledger.store import Store
 
-__all__ = ["begin_journals", "cosign_journal_key"]
+__all__ = ["begin_journals", "cosign_journal_key", "has_vote_journal"]
 
 _EARLIER = b"S"
 _LETTERS = {"cosign": b"S", "vote": b"J"}
@@ -28,6 +28,11 @@ _LETTERS = {"cosign": b"S", "vote": b"J"}
 def cosign_journal_key(public_key: bytes) -> bytes:
     """The store's key of a co-signing key's journal."""
     return b"S" + key_id(public_key)
+
+
+def has_vote_journal(store: Store, public_key: bytes) -> bool:
+    """Whether a key's votes are journalled in this store."""
+    return store.get(_LETTERS["vote"] + key_id(public_key)) is not None
 
 
 def begin_journals(

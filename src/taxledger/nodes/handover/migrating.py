@@ -9,7 +9,9 @@ First the ledgers (``agreeing.py``), then the files of each home, each placed wh
     node.toml               last: only now anything of it starts
 
 Killed anywhere and run again, it goes on from what is durable: every step looks at what is there. The vote key's
-token is made only where ``node.toml`` still names the former engine, so the new one can't have run yet.
+token is made only where ``node.toml`` still names the former engine, so the new one can't have run yet in this home,
+and where the store holds the journal of the key's votes under the former one. A home that was restored from a backup
+of before has no journal: its key may have signed under the new engine since, and stays silent.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from taxledger.ledger.leveldb import LevelStore
 from taxledger.ledger.members import Member, validators_of
 from taxledger.ledger.policy import encode_policy
 from taxledger.ledger.policydate import Verified
+from taxledger.ledger.signingjournals import has_vote_journal
 from taxledger.nodes.application import Application
 from taxledger.nodes.birthtokens import make_token
 from taxledger.nodes.control import LOCK_NAME, find_homes
@@ -90,12 +93,13 @@ def migrate_network(directory: Path, engine: str) -> Migrated:
             parties = [_open(home, held) for home in homes]
             record = hand_over_all(parties, engine)
             facts = _facts(parties[0], record)
+            journalled = {party.number for party in parties if _has_vote_journal(party)}
         addresses = _addresses(homes)
         for home in homes:
             if not home.has_key("engine"):
                 place_file(home.keys_folder / "engine.key", secrets.token_bytes(32).hex().encode() + b"\n")
         for home in homes:
-            _write(home, homes, addresses, facts)
+            _write(home, homes, addresses, facts, journalled)
         _place_policy(directory, facts)
     return Migrated(
         height=record.height,
@@ -165,12 +169,19 @@ def _addresses(homes: Sequence[Home]) -> dict[int, str]:
     return known | {number: f"127.0.0.1:{port}" for number, port in zip(missing, ports, strict=True)}
 
 
-def _write(home: Home, homes: Sequence[Home], addresses: dict[int, str], facts: _Facts) -> None:
+def _has_vote_journal(party: Party) -> bool:
+    key = party.application.keys.vote
+    return key is not None and has_vote_journal(party.chain.store, key.public_key)
+
+
+def _write(
+    home: Home, homes: Sequence[Home], addresses: dict[int, str], facts: _Facts, journalled: set[int]
+) -> None:
     config, engine = home.config, facts.record.engine
     if config.engine != engine:
         write_engine_begin(home, _begin(homes, facts))
         _place_policy(home.path, facts)
-        if home.has_key("vote") and not state_path(home).exists():
+        if config.number in journalled and not state_path(home).exists():
             make_token(home.keys_folder, "vote", Signer(home.key("vote")).public_key)
     ids = {each.config.number: node_id(Signer(each.key("engine")).public_key) for each in homes}
     peers = tuple(

@@ -272,7 +272,9 @@ class CometBft:
                 raise RefusedError("cosignature_refused", problems[0])
             # What is of no use was not verified either: in whose name it comes, and how often, anybody may make up.
             if not self.replica.certification.counts(raw):
-                raise RefusedError("not_needed", "it is not counted for a block that waits, or the newest certified")
+                raise RefusedError(
+                    "not_needed", "it is not counted for a block that waits, or the newest certified"
+                )
             return member
         return application.check(raw).member
 
