@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +24,7 @@ from taxledger.ledger.policy import encode_policy
 from taxledger.ledger.snapshot import decode_manifest
 from taxledger.ledger.snapshotinstall import verify_manifest
 from taxledger.nodes.application import Application, Keys, encode_cosign
+from taxledger.nodes.halting import read_halt, write_halt
 from taxledger.nodes.home import Home
 from taxledger.nodes.network import create_network
 from taxledger.nodes.ordering.cometbft import messages as abci
@@ -113,6 +115,35 @@ async def test_a_home_takes_it_and_its_journals_stay(tmp_path: Path) -> None:
         store.close()
         with pytest.raises(UnavailableError, match="above 3"):
             await fetch_snapshot(home, {2: serving(keeper)}, now_ms=cluster.now_ms())
+
+
+async def test_a_home_that_halted_takes_one_that_is_no_newer_than_its_store(tmp_path: Path) -> None:
+    """Its store is not to be believed. The sequencer's stays: what only it has, nobody brings it."""
+    async with running() as cluster:
+        await with_blocks(cluster)
+        home = home_of(cluster, tmp_path / "net")
+        peer = serving(keeper_of(cluster, tmp_path / "snapshots"))
+        await fetch_snapshot(home, {2: peer}, now_ms=cluster.now_ms() + 1_000)
+        place_store(home)
+        store = LevelStore(home.store_path)
+        store.write({b"S" + bytes(16): b"journal", b"x": b"changed by hand"})
+        store.close()
+        with pytest.raises(UnavailableError, match="above 3"):
+            await fetch_snapshot(home, {2: peer}, now_ms=cluster.now_ms())
+        write_halt(home.path, "the store is damaged")
+        await fetch_snapshot(home, {2: peer}, now_ms=cluster.now_ms())
+        place_store(home)
+        assert read_halt(home.path) is None
+        store = LevelStore(home.store_path)
+        assert (store.get(b"S" + bytes(16)), store.get(b"x")) == (b"journal", None)
+        store.close()
+        sequencer = Home(home.path.with_name("v1"))
+        shutil.copytree(home.store_path, sequencer.store_path, dirs_exist_ok=True)
+        for name in ("genesis.bin", "policy.txt"):
+            (sequencer.path / name).write_bytes((home.path / name).read_bytes())
+        write_halt(sequencer.path, "the store is damaged")
+        with pytest.raises(UnavailableError, match="above 3"):
+            await fetch_snapshot(sequencer, {2: peer}, now_ms=cluster.now_ms())
 
 
 async def test_one_peer_that_lies_or_fails_is_passed_over(tmp_path: Path) -> None:

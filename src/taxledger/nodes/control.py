@@ -219,6 +219,8 @@ def _check_alive(directory: Path, waiting: Sequence[Home]) -> None:
     answer = _ask(directory, {"do": "status"}, timeout_s=10)
     nodes = answer["nodes"] if answer else {}
     for home in waiting:
+        if (halted := read_halt(home.path)) is not None:  # just now: its engine was ended with it
+            raise UnavailableError(f"{home.config.name} halted: {halted}")
         facts = nodes.get(home.config.name)
         if facts is None:
             raise UnavailableError(f"the supervisor of {directory} ended while its nodes started")

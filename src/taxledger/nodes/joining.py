@@ -67,8 +67,8 @@ def _check_engine_folder(home: Home) -> None:
     blocks = home.engine_folder / "data" / "blockstore.db"
     if home.config.engine == "cometbft" and blocks.exists():
         raise InputError(
-            f"{blocks}: the engine has blocks of its own already: remove engine/data, but keep "
-            "priv_validator_state.json, and try again"
+            f"{blocks}: the engine has blocks of its own already; with the engine stopped, remove all but what its key "
+            f"has signed, and try again: find {blocks.parent} -mindepth 1 ! -name priv_validator_state.json -delete"
         )
 
 

@@ -32,7 +32,7 @@ from taxledger.ledger.setchanges import link_entries
 from taxledger.ledger.snapshot import decode_manifest
 from taxledger.ledger.snapshotinstall import VerifiedManifest, install_snapshot, verify_manifest
 from taxledger.ledger.store import prefix_end
-from taxledger.nodes.halting import clear_halt
+from taxledger.nodes.halting import clear_halt, read_halt
 from taxledger.nodes.home import Home, sync_folder
 from taxledger.nodes.logs import get_logger
 from taxledger.nodes.peers import PeerClient
@@ -62,12 +62,18 @@ async def fetch_snapshot(
 ) -> VerifiedManifest:
     """Get the newest snapshot that any peer has and that the home's policy vouches for, into ``store.sync``.
 
+    It is newer than the store. Where the node halted any will do: its store is not to be believed, however far it
+    is, and the journals that come along keep its keys from signing again what they have signed. A sequencer does
+    not go back: it would be without what only it orders, and nobody brings it blocks.
+
     Raises:
-        UnavailableError: no peer has one that is newer than the store.
+        UnavailableError: no peer has such a one.
         VerificationError: what the peers have does not verify; the reason of the last.
     """
     policy = decode_policy(home.policy())
     own = await asyncio.to_thread(stored_height, home)
+    if read_halt(home.path) is not None and not home.config.is_sequencer:
+        own = 0
     offers = await asyncio.gather(*(_heights(peer) for peer in peers.values()))
     ranked = sorted(
         (

@@ -17,9 +17,10 @@ __all__ = ["register", "sync"]
 
 
 def sync(home: HomeOption) -> None:
-    """Bring a home without a ledger, or far behind, to the other members' newest snapshot. Its node must not run.
+    """Bring a home without a ledger, far behind, or whose node halted, to the other members' newest snapshot.
 
-    Nothing is believed: the snapshot is verified against the home's policy file, to the last byte.
+    Its node and its engine must not run. Nothing is believed: the snapshot is verified against the home's policy
+    file, to the last byte. Signing journals that the store still has are kept, and halted.json is removed.
 
     Example: taxledger member sync --home /srv/taxledger/bank1
     """
