@@ -146,6 +146,25 @@ async def test_a_home_that_halted_takes_one_that_is_no_newer_than_its_store(tmp_
             await fetch_snapshot(sequencer, {2: peer}, now_ms=cluster.now_ms())
 
 
+async def test_what_was_signed_while_it_was_fetched_goes_with_it(tmp_path: Path) -> None:
+    async with running() as cluster:
+        await with_blocks(cluster)
+        home = home_of(cluster, tmp_path / "net")
+        LevelStore(home.store_path).close()
+        peer = serving(keeper_of(cluster, tmp_path / "snapshots"))
+        await fetch_snapshot(home, {2: peer}, now_ms=cluster.now_ms() + 1_000)
+        store = LevelStore(home.store_path)  # its node was started meanwhile
+        store.write({b"S" + bytes(16): b"signed", b"V" + bytes(8): b"voted"})
+        with pytest.raises(UnavailableError):
+            place_store(home)
+        store.close()
+        place_store(home)
+        assert stored_height(home) == 3
+        store = LevelStore(home.store_path)
+        assert (store.get(b"S" + bytes(16)), store.get(b"V" + bytes(8))) == (b"signed", b"voted")
+        store.close()
+
+
 async def test_one_peer_that_lies_or_fails_is_passed_over(tmp_path: Path) -> None:
     async with running() as cluster:
         await with_blocks(cluster)

@@ -1,14 +1,17 @@
 """A node begins from another member's snapshot instead of replaying the ledger: for a new home, or a lost disk.
 
 The order, each step durable before the next: the snapshot is verified while it is written into ``store.sync``; the
-signing journals that the home still has go with it; what the engine needs is written; ``store`` becomes ``store.old``;
-``store.sync`` becomes ``store``. A crash leaves the old store, or the new one, or (between the last two steps) none:
-the same command again puts things right. Nothing begins a journal here: a key whose journal is lost stays silent.
+signing journals that the home still has go with it; what the engine needs is written; the journals go with it as they
+are then; ``store`` becomes ``store.old``, while no node can open it; ``store.sync`` becomes ``store``. A crash leaves
+the old store, or the new one, or (between the last two steps) none: the same command again puts things right. Nothing
+begins a journal here: a key whose journal is lost stays silent.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import os
 import shutil
 import time
@@ -191,11 +194,15 @@ def _finish(home: Home, links: list[bytes], now_ms: int) -> None:
         get_logger("statesync").warning("no links between sets of validators", reason=str(error))
     finally:
         store.close()
-    # What was written unsynced may be in files that no later sync covers: sync them all, then the names.
-    for path in fresh.iterdir():
+    _sync_store(fresh)
+
+
+def _sync_store(folder: Path) -> None:
+    """What was written unsynced may be in files that no later sync covers: sync them all, then the names."""
+    for path in folder.iterdir():
         with open(path, "rb") as file:
             os.fsync(file.fileno())
-    sync_folder(fresh)
+    sync_folder(folder)
 
 
 def _journals(home: Home) -> dict[bytes, bytes | None]:
@@ -208,18 +215,48 @@ def _journals(home: Home) -> dict[bytes, bytes | None]:
         store.close()
 
 
+def _renew_journals(home: Home, fresh: Path) -> None:
+    """The journals as they are now: the node may have run, and signed, since the snapshot was begun."""
+    journals = _journals(home)
+    if journals:
+        store = LevelStore(fresh)
+        try:
+            store.write(journals)
+        finally:
+            store.close()
+        _sync_store(fresh)
+
+
+@contextlib.contextmanager
+def _locked(home: Home) -> Iterator[None]:
+    """Hold the lock of the present store, if there is one. Raises UnavailableError while its node runs."""
+    try:
+        lock = (home.store_path / "LOCK").open("r+b")
+    except FileNotFoundError:
+        yield
+        return
+    with lock:
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UnavailableError(f"{home.config.name} runs: stop its node first") from error
+        yield
+
+
 def place_store(home: Home) -> None:
-    """Put what ``fetch_snapshot`` made into the place of the store.
+    """Put what ``fetch_snapshot`` made into the place of the store, with the journals as they are now.
 
     Raises:
-        UnavailableError: the home can't be written.
+        UnavailableError: the node runs, or the home can't be written.
     """
     fresh, former = _fresh_path(home), _former_path(home)
     try:
         shutil.rmtree(former, ignore_errors=True)
-        if home.store_path.exists():
-            home.store_path.rename(former)
-        fresh.rename(home.store_path)
+        _renew_journals(home, fresh)
+        with _locked(home):
+            if home.store_path.exists():
+                home.store_path.rename(former)
+            fresh.rename(home.store_path)
         sync_folder(home.path)
         clear_halt(home.path)  # it was about the store that is gone now
         shutil.rmtree(former, ignore_errors=True)
