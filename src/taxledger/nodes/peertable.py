@@ -79,12 +79,14 @@ class PeerTable:
 
     def admits(self, engine_id: str) -> bool:
         """Whether an ordering engine of this id is that of a member that was not removed."""
-        for number, engine in self._engines.items():
-            if engine is not None and engine.partition("@")[0] == engine_id:
-                member = member_of(self._state(), number)
-                # None: this node may not have come so far.
-                return member is None or member.status != MemberStatus.REMOVED
-        return False
+        named = [
+            number
+            for number, engine in self._engines.items()
+            if engine is not None and engine.partition("@")[0] == engine_id
+        ]
+        members = [member_of(self._state(), number) for number in named]
+        # None: this node may not have come so far. Any of them: one that was removed may have named another's engine.
+        return any(member is None or member.status != MemberStatus.REMOVED for member in members)
 
     def _take(self, number: int, address: Address) -> None:
         """A member said where it is, and it is on the disk."""
