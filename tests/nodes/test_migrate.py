@@ -297,6 +297,17 @@ def test_a_home_from_a_backup_of_before_goes_over_and_does_not_vote(net: Path) -
     assert prepare_engine(Home(net / "bank2")).votes
 
 
+def test_a_home_that_was_moved_signs_nothing_here(net: Path) -> None:
+    """Its journal is in a backup, and may be in use elsewhere."""
+    backup_home(Home(net / "bank3"), net.parent / "moved", with_keys=True, with_journal=True)
+    with pytest.raises(InputError, match="was moved"):
+        migrated(net)
+    with opened(net, ["tax"]) as parties:
+        assert parties[0].chain.handing_over() is None
+    (net / "bank3").rename(net.parent / "bank3")
+    migrated(net)
+
+
 def test_a_running_network_is_not_touched(net: Path) -> None:
     import fcntl
 

@@ -35,6 +35,7 @@ from taxledger.ledger.policy import encode_policy
 from taxledger.ledger.policydate import Verified
 from taxledger.ledger.signingjournals import has_vote_journal
 from taxledger.nodes.application import Application
+from taxledger.nodes.backup import check_not_moved
 from taxledger.nodes.birthtokens import make_token
 from taxledger.nodes.control import LOCK_NAME, find_homes
 from taxledger.nodes.handover.agreeing import hand_over_all
@@ -129,6 +130,7 @@ def _open(home: Home, held: ExitStack) -> Party:
     home.store_path.mkdir(mode=0o700, exist_ok=True)
     store = LevelStore(home.store_path)
     held.callback(store.close)
+    check_not_moved(home)  # while we hold the store's lock, as the one who moves it did
     application = Application(
         Chain(store, home.genesis()), load_keys(home), lambda: time.time_ns() // 1_000_000
     )
