@@ -84,9 +84,9 @@ def disclosed(validators: tuple[str, ...] = NAMES) -> tuple[World, bytes, bytes]
     return world, data, artefact.raw
 
 
-def policy_file(validators: tuple[str, ...] = NAMES, time_s: int = NOW_S) -> bytes:
+def policy_file(validators: tuple[str, ...] = NAMES, time_s: int = NOW_S, size: int = 7) -> bytes:
     """The dated policy of these validators."""
-    return with_verified(disclosed(validators)[0].policy_bytes, Verified(time_s=time_s, size=7))
+    return with_verified(disclosed(validators)[0].policy_bytes, Verified(time_s=time_s, size=size))
 
 
 def _tampered(data: bytes) -> bytes:

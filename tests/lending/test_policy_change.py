@@ -6,10 +6,10 @@ import pytest
 from disclosureforge import GOOD, POLICY_BYTES, QUERY, forge
 
 from taxledger.ledger.errors import UnavailableError
-from taxledger.ledger.policy import decode_policy
+from taxledger.ledger.policies import decode_policies
 from taxledger.lending.evidence import EvidenceFile, check_policy_current
 
-POLICY = decode_policy(POLICY_BYTES)
+POLICY = decode_policies(POLICY_BYTES)
 
 
 def test_evidence_of_other_validators_waits_for_the_operator() -> None:

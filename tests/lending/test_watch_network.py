@@ -14,6 +14,7 @@ from standardwebhooks import Webhook
 from network import RealNetwork, real_network
 from taxledger.api.client import Client
 from taxledger.api.events import Event, EventId
+from taxledger.ledger.policies import decode_policies
 from taxledger.lending.collecting import collect_evidence
 from taxledger.lending.evidence import verify_evidence_set
 from taxledger.lending.features.windows import months_before
@@ -114,7 +115,7 @@ def _watch(network: RealNetwork, folder: Path, today: date) -> None:
             ClientState(client),
             ClientRecheck(
                 client,
-                network.policy,
+                decode_policies(network.homes["bank1"].policy()),
                 recipient=recipient,
                 issuers={INVOICES: 1},
                 age_ms_max=AGE_MS_MAX,

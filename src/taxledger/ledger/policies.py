@@ -58,6 +58,20 @@ class Policies:
             if (each.policy.origin, each.policy.validators_hash) == (origin, validators_hash)
         )
 
+    def is_superseded(self, checkpoint: bytes, header: bytes) -> bool:
+        """Whether this is of former validators, from before the present ones certified: no update will ever fit it.
+
+        Where a set that left has come back since, it is not: the present policy is to be updated.
+        """
+        try:
+            note, named = decode_note(checkpoint), decode_header(header)
+        except (VerificationError, InputError):
+            return False
+        present = self.held[0]
+        beyond = present.verified is not None and note.checkpoint.size > present.verified.size
+        found = self.of(note.checkpoint.origin, named.validators_hash)
+        return bool(found) and present not in found and not beyond
+
     def under(self, checkpoint: bytes, header: bytes) -> Policy:
         """The policy under which stored evidence with this checkpoint and header is to be verified.
 

@@ -16,7 +16,7 @@ from taxledger.api.client import Client, EventId
 from taxledger.ledger.consent import decode_artefact
 from taxledger.ledger.crypto import Signer
 from taxledger.ledger.errors import FormatError, RefusedError
-from taxledger.ledger.policies import decode_policies
+from taxledger.ledger.policies import Policies, decode_policies
 from taxledger.ledger.policy import Policy
 from taxledger.lending.archive import gather_archive, payment_files
 from taxledger.lending.decision import Decision, decode_decision
@@ -68,11 +68,16 @@ class LoanFile:
 class _Trust:
     """``nodeports.Trust``."""
 
-    policy: Policy
+    policies: Policies
     recipient: int
     issuers: Mapping[int, int]
     age_ms_max: int
     wait_s_max: float
+
+    @property
+    def policy(self) -> Policy:
+        """For whatever is fresh."""
+        return self.policies.present
 
 
 def loan_id(key: str) -> str:
@@ -114,7 +119,7 @@ class LendingDesk:
         source = shipped_files() if settings.products is None else load_products(settings.products)
         self.keeper = ProductKeeper(source, settings.folder / "decided")
         self.trust = _Trust(
-            policy=self.policies.present,
+            policies=self.policies,
             recipient=recipient,
             issuers=settings.issuers,
             age_ms_max=settings.age_ms_max,
@@ -195,7 +200,7 @@ class LendingDesk:
         """Follows the node's events for every loan that is looked after."""
         recheck = ClientRecheck(
             self.client,
-            self.trust.policy,
+            self.policies,
             recipient=self.trust.recipient,
             issuers=self.trust.issuers,
             age_ms_max=self.trust.age_ms_max,

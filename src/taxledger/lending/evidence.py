@@ -155,11 +155,12 @@ def policy_of_evidence(files: Sequence[EvidenceFile], policies: Policies) -> Pol
     return policies.under(proof.checkpoint, proof.header)
 
 
-def check_policy_current(files: Sequence[EvidenceFile], policy: Policy) -> None:
-    """Returns unless the validators have changed since the policy: that is nothing that a borrower is answerable for.
+def check_policy_current(files: Sequence[EvidenceFile], policies: Policies) -> None:
+    """Returns unless the validators have changed since the present policy: nothing that a borrower is answerable for.
 
-    What else is wrong with a file is for ``verify_evidence_set`` to say. A forged file gains a delay by this, and
-    the operator's eye.
+    What else is wrong with a file is for ``verify_evidence_set`` to say; so it is of a file that former validators
+    certified before they left: to wait would not help, to ask again will. A forged file gains a delay by this, and the
+    operator's eye.
 
     Raises:
         UnavailableError: the lender's policy has to be followed first.
@@ -167,9 +168,12 @@ def check_policy_current(files: Sequence[EvidenceFile], policy: Policy) -> None:
     for each in files:
         try:
             proof = decode_disclosure(each.data).use_proof
-            verify_header(proof.header, policy, decode_note(proof.checkpoint))
+        except VerificationError:
+            continue
+        try:
+            verify_header(proof.header, policies.present, decode_note(proof.checkpoint))
         except VerificationError as error:
-            if error.code == "policy_outdated":
+            if error.code == "policy_outdated" and not policies.is_superseded(proof.checkpoint, proof.header):
                 raise UnavailableError(
                     "the validators have changed since this lender's policy file: an operator runs `taxledger policy "
                     f"update` and starts the lending service anew; until then nothing is decided ({error})"

@@ -22,6 +22,7 @@ from taxledger.ledger.kinds import kind_name
 from taxledger.ledger.permit import decode_permit
 from taxledger.ledger.pledgeproof import PledgeState
 from taxledger.ledger.pledgestate import PledgeMarks, pledge_id
+from taxledger.ledger.policies import Policies
 from taxledger.ledger.policy import Policy
 from taxledger.ledger.statekeys import placement_key, split_record_key
 from taxledger.lending.assessing import Case, assess
@@ -43,10 +44,14 @@ _NOT_THERE = frozenset({"pledge_unknown", "pledge_ended"})
 
 
 class Trust(Protocol):
-    """What the lender goes by, from its own files: policy, member number, issuers, how old evidence may be."""
+    """What the lender goes by, from its own files: policies (``policy`` is the present one), member number, issuers,
+    how old evidence may be.
+    """
 
     @property
     def policy(self) -> Policy: ...
+    @property
+    def policies(self) -> Policies: ...
     @property
     def recipient(self) -> int: ...
     @property
@@ -102,7 +107,7 @@ class NodeEvidence:
         came = collect_evidence(
             self._client, asked, request.artefact, request=request.key, wait_s_max=trust.wait_s_max
         )
-        check_policy_current(came.files, trust.policy)
+        check_policy_current(came.files, trust.policies)
         if came.reasons or not application.security:
             return Evidence(files=came.files, reasons=came.reasons)
         try:

@@ -10,7 +10,7 @@ from typing import Protocol
 from taxledger.api.client import Client
 from taxledger.api.events import Event, EventId
 from taxledger.ledger.errors import InputError, RefusedError, UnavailableError, VerificationError
-from taxledger.ledger.policy import Policy
+from taxledger.ledger.policies import Policies
 from taxledger.lending.collecting import collect_evidence, reason_of
 from taxledger.lending.decision import Reason
 from taxledger.lending.evidence import VerifiedEvidence, check_policy_current, verify_evidence_set
@@ -92,7 +92,7 @@ class ClientRecheck:
 
     Args:
         client: of that node.
-        policy, recipient: the lender's own.
+        policies, recipient: the lender's own; fresh evidence counts under the present policy alone.
         issuers: kind -> member whose word on it counts.
         age_ms_max: how old evidence may be.
         wait_s_max: how long custodians are waited for, seconds.
@@ -101,14 +101,14 @@ class ClientRecheck:
     def __init__(
         self,
         client: Client,
-        policy: Policy,
+        policies: Policies,
         *,
         recipient: int,
         issuers: Mapping[int, int],
         age_ms_max: int,
         wait_s_max: float,
     ) -> None:
-        self._client, self._policy, self._recipient = client, policy, recipient
+        self._client, self._policies, self._recipient = client, policies, recipient
         self._issuers, self._age_ms_max, self._wait_s_max = issuers, age_ms_max, wait_s_max
 
     def __call__(
@@ -118,13 +118,13 @@ class ClientRecheck:
         collected = collect_evidence(
             self._client, asked, loan.artefact, request=request, wait_s_max=self._wait_s_max
         )
-        check_policy_current(collected.files, self._policy)
+        check_policy_current(collected.files, self._policies)
         if collected.reasons:
             return Rechecked(reasons=collected.reasons)
         try:
             verified = verify_evidence_set(
                 collected.files,
-                self._policy,
+                self._policies.present,
                 recipient=self._recipient,
                 now_ms=now_ms,
                 age_ms_max=self._age_ms_max,
