@@ -17,7 +17,7 @@ from typing import Any
 from taxledger.ledger import limits
 from taxledger.ledger.checkpoint import cosigner_name, decode_note, parse_origin, verify_cosignature
 from taxledger.ledger.crypto import verify_signature
-from taxledger.ledger.errors import FormatError, InputError, VerificationError
+from taxledger.ledger.errors import FormatError, VerificationError
 from taxledger.ledger.forkformat import (
     CosignFork,
     ForkEvidence,
@@ -202,10 +202,7 @@ def _verify_binding(fork: VoteFork, policy: Policy) -> str:
     verify_inclusion(log_leaf(binding.header), point.size - 1, point.size, binding.inclusion, point.root)
     key = member_key(fork.member)
     verify_prefixes(header.state_root, {key: [(key, binding.entry)]}, binding.proof)
-    try:
-        member = decode_member(fork.member, binding.entry)
-    except InputError as error:
-        raise VerificationError("malformed", str(error)) from error
+    member = decode_member(fork.member, binding.entry)
     if member.vote_key != fork.vote_key:
         raise VerificationError("key_mismatch", f"another vote key than that of {member.name}")
     return member.name

@@ -25,7 +25,7 @@ from taxledger.ledger.checkpoint import (
 )
 from taxledger.ledger.errors import FormatError, VerificationError
 from taxledger.ledger.evidence import decoding
-from taxledger.ledger.members import is_member_number
+from taxledger.ledger.members import decode_member, is_member_number
 from taxledger.ledger.shapes import array, ascending, fixed_bytes, integer, items, text
 
 __all__ = [
@@ -267,15 +267,16 @@ def _read_vote_fork(chain_id: Any, height: Any, member: Any, key: Any, votes: An
         member=member,
         vote_key=fixed_bytes(key, 32, "a vote key"),
         votes=((one, by_one), (two, by_two)),
-        binding=None if binding is None else _read_binding(binding),
+        binding=None if binding is None else _read_binding(binding, member),
     )
 
 
-def _read_binding(value: Any) -> KeyBinding:
+def _read_binding(value: Any, member: int) -> KeyBinding:
     checkpoint, header, inclusion, entry, proof = items(value, 5, "a binding")
     if any(type(each) is not bytes for each in (checkpoint, header, entry, proof)):
         raise FormatError("expected checkpoint, header, entry and proof as bytes")
     decode_note(checkpoint)
+    decode_member(member, entry)
     return KeyBinding(
         checkpoint=checkpoint, header=header, inclusion=_path(inclusion), entry=entry, proof=proof
     )

@@ -254,6 +254,9 @@ def _follow_engine(reached: _Reached, link: EngineLink, times: _Times) -> _Reach
             expected=reached.hash.hex(),
             got=header.validators_hash.hex(),
         )
+    if header.next_validators_hash != header.validators_hash:
+        # The next engine begins with the set of this block: members hand over no block that is the last of its set.
+        raise _broken("a handover where the validators change", got=f"block {header.height}")
     if header.size < reached.size:
         raise _broken("not in the order of the log", expected=f"{reached.size} or more", got=header.size)
     try:
