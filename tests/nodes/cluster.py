@@ -93,6 +93,7 @@ class LocalNode:
         self.store = MemoryStore()
         self.signers = {use: chainkit.signer(number, use) for use in ("vote", "log", "cosign")}
         self.fresh = frozenset({"vote", "cosign"})  # the birth tokens of its keys
+        self.ahead_ms = 0  # of its clock, of the others'
         self.finder: KeyFinder | None = None
         self.engine: Sequencer | Follower | None = None
         self.replica: Replica | None = None
@@ -104,7 +105,10 @@ class LocalNode:
         number, wire = self.number, self.cluster.wire
         chain = Chain(self.store, self.cluster.genesis_leaf)
         application = Application(
-            chain, Keys(member=number, **self.signers, fresh=self.fresh), self.cluster.now_ms, self.finder
+            chain,
+            Keys(member=number, **self.signers, fresh=self.fresh),
+            lambda: self.cluster.now_ms() + self.ahead_ms,
+            self.finder,
         )
         self.fresh = frozenset()
         self.replica = Replica(application)

@@ -220,3 +220,48 @@ async def test_messages_of_another_shape_are_refused(at: int, value: object) -> 
     bad = [*good[:at], value, *good[at + 1 :]]
     with pytest.raises(InputError):
         decode_cosign(canonical.encode(bad), chain_id)
+
+
+async def test_cosignatures_of_a_clock_that_was_ahead_are_counted_when_the_time_has_come() -> None:
+    """v2 and v4, who were ahead, have each other's and certify; nobody asked them for those of before again."""
+    async with running() as cluster:
+        await cluster.until(cluster.certified(1))
+        for number in (2, 4):
+            cluster.nodes[number].ahead_ms = HOUR_S * 1_000
+        for day in range(1, 5):
+            await cluster.submit(cluster.through(day))
+            await cluster.until(lambda height=day + 1: height <= cluster.nodes[4].chain.tip.height)
+        await cluster.until(cluster.certified(5, 2, 4))
+        assert [cluster.nodes[number].chain.certified for number in (1, 3)] == [1, 1]
+        cluster.nodes[2].ahead_ms = cluster.nodes[4].ahead_ms = 0
+        await cluster.nodes[1].stop()  # what it has not counted, it has forgotten
+        cluster.time_ms += HOUR_S * 1_000
+        await cluster.nodes[1].start()
+        await cluster.until(cluster.certified(5))
+
+
+async def test_blocks_of_when_clocks_were_ahead_are_certified_below_one_of_the_right_time() -> None:
+    """Nobody may sign the old trees anew, and nothing later would be certified for an hour."""
+    async with running() as cluster:
+        await cluster.until(cluster.certified(1))
+        for number in (2, 4):
+            cluster.nodes[number].ahead_ms = HOUR_S * 1_000
+        for day in range(1, 4):
+            await cluster.submit(cluster.through(day))
+            await cluster.until(lambda height=day + 1: cluster.nodes[4].chain.certified >= height)
+        for number in (2, 4):
+            cluster.nodes[number].ahead_ms = 0
+        sequencer = cluster.nodes[1]
+        for number in (2, 4):  # one of them makes a quorum with v1 and v3, as of now
+            assert sequencer.chain.certified == 1
+            own = cluster.nodes[number].replica
+            message = await own.run(own.application.renew_cosign)
+            await sequencer.replica.run(sequencer.replica.receive, [message])
+            if sequencer.chain.certified == 4:
+                break
+        now_s = cluster.now_ms() // 1_000
+        assert all(each.time_s <= now_s for each in sequencer.replica.certified.cosigns)
+        await cluster.submit(cluster.through(9))
+        await cluster.until(cluster.certified(5))
+        for node in cluster.nodes.values():
+            assert all(each.time_s <= now_s + HOUR_S / 2 for each in node.replica.certified.cosigns)

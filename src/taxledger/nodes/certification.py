@@ -8,7 +8,9 @@ A co-signature of another tree than ours can only mean that its signer lies, or 
 ``contradictions.py`` is told of all that verify, and finds out which.
 
 One whose time is ahead of our clock is not counted until the clock has come as far: a verifier refuses a note
-that holds one, so a single liar could make every answer of an honest node worthless.
+that holds one, so a single liar could make every answer of an honest node worthless. Below a block that has its
+quorum without such it does count: no note is made there any more. Else blocks that were co-signed while some clocks
+were wrong would hold up all later ones until the time that those clocks showed.
 """
 
 from __future__ import annotations
@@ -36,6 +38,8 @@ class _Collected:
     checkpoint: Checkpoint
     validators: dict[int, Member]
     by_member: dict[int, CosignMessage] = field(default_factory=dict)
+    ahead: dict[int, CosignMessage] = field(default_factory=dict)
+    """Newest per member, not counted yet: nobody may send them again."""
 
 
 class Certification:
@@ -150,6 +154,8 @@ class Certification:
         if message.root != collected.checkpoint.root:
             raise self._disagreement(message, validator)
         self.contradictions.agreed(message, validator)
+        if self._is_ahead(message):
+            collected.ahead[message.member] = message
         self._check_time(message)
         collected.by_member[message.member] = message
         return height == application.chain.certified
@@ -189,13 +195,40 @@ class Certification:
         done: list[int] = []
         while application.chain.certified < application.chain.tip.height:
             height = application.chain.certified + 1
-            collected = self._collected[height]
-            if len(collected.by_member) < quorum(len(collected.validators)):
+            if not self._has_quorum(height):
                 break
             application.chain.certify(height, self._tuples(height))
             self._collected.pop(height - 1, None)
             done.append(height)
         return done
+
+    def _has_quorum(self, height: int) -> bool:
+        """For the next block to be certified. See the module text for those that are ahead of our clock."""
+        collected = self._collected[height]
+        count = quorum(len(collected.validators))
+        if len(collected.by_member) < count and collected.ahead:
+            covered = self._is_covered(height)
+            for member, message in sorted(collected.ahead.items()):
+                if covered or not self._is_ahead(message):
+                    collected.by_member[member] = message
+                    del collected.ahead[member]
+        return len(collected.by_member) >= count
+
+    def _is_covered(self, height: int) -> bool:
+        """Whether the same validators' quorum stands under a later block, all of times that have come.
+
+        Others' would not do: the last block of a set leads verifiers to the next, by its own co-signatures.
+        """
+        chain = self.application.chain
+        signers = chain.header(height).validators_hash
+        for later in range(height + 1, chain.tip.height + 1):
+            if chain.header(later).validators_hash != signers:
+                return False
+            collected = self._collected[later]
+            timely = [each for each in collected.by_member.values() if not self._is_ahead(each)]
+            if len(timely) >= quorum(len(collected.validators)):
+                return True
+        return False
 
     def renewed(self) -> None:
         """Store the newest co-signatures of the newest certified block (after heartbeats)."""
@@ -222,7 +255,8 @@ class Certification:
         """Every message counted for blocks above a height, ascending: what a peer that is there may lack."""
         tip = self.application.chain.tip.height
         last = min(tip, above + limits.uncertified_blocks_max)
-        return [raw for height in range(max(1, above + 1), last + 1) for raw in self.messages(height)]
+        first = max(above + 1, self.application.chain.kept().log_height)
+        return [raw for height in range(first, last + 1) for raw in self.messages(height)]
 
     def counts(self, raw: bytes) -> bool:
         """Whether a message, byte for byte, is counted for a block that is uncertified or the newest certified one:

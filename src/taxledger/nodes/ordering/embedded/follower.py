@@ -80,11 +80,13 @@ class Follower:
             problem = str(error)
         chain = self.replica.application.chain
         self._problem = problem
+        # A sequencer below us refused what we counted, as ahead of its clock, or lost it: own() has that no more.
+        lacks = self.replica.certification.known(step.certified) if step.certified < chain.certified else ()
         return Answer(
             decided=chain.tip.height,
             certified=chain.certified,
             vote=vote,
-            cosigns=tuple(self.replica.certification.own()),
+            cosigns=tuple(dict.fromkeys([*self.replica.certification.own(), *lacks])),
             problem=None if problem is None else problem[:500],
         )
 

@@ -244,7 +244,7 @@ def decode_answer(data: bytes, member: int) -> Answer:
         decided=decided,
         certified=certified,
         vote=signed,
-        cosigns=_bins(cosigns, "co-signatures", count_max=limits.uncertified_blocks_max + 2),
+        cosigns=_bins(cosigns, "co-signatures", count_max=_COSIGNS_MAX),
         problem=problem,
     )
 
