@@ -253,7 +253,9 @@ async def test_a_heartbeat_for_a_tree_of_before_the_snapshot_accuses_nobody(take
     assert replica.certification.forks == []
     assert len(replica.certification.messages(chain.certified)) == 4
     # Who asks for everything gets what is kept here.
-    assert await replica.run(replica.certification.known, 0) == replica.certification.messages(chain.certified)
+    assert await replica.run(replica.certification.known, 0) == replica.certification.messages(
+        chain.certified
+    )
     replica.close()
 
 
