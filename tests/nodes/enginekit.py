@@ -30,6 +30,7 @@ class Ledger:
 
     def __init__(self, net: Net, number: int) -> None:
         self.net, self.number, self.store = net, number, MemoryStore()
+        self.ahead_ms = 0  # of its clock, of the others'
         self.replica: Replica | None = None
         self.start()
 
@@ -37,7 +38,9 @@ class Ledger:
         keys = {use: chainkit.signer(self.number, use) for use in ("vote", "log", "cosign")}
         keys["fresh"] = frozenset({"cosign"}) if self.replica is None else frozenset()
         application = Application(
-            Chain(self.store, self.net.genesis), Keys(member=self.number, **keys), lambda: self.net.now_ms
+            Chain(self.store, self.net.genesis),
+            Keys(member=self.number, **keys),
+            lambda: self.net.now_ms + self.ahead_ms,
         )
         self.replica = Replica(application)
         self.blocks = Blocks(self.replica)

@@ -266,3 +266,28 @@ def test_a_larger_set_of_validators_leaves_nothing_to_carry_for_ever(net: Net) -
         decide(silent=None)
     assert first.chain.certified >= first.chain.tip.height - 1
     assert first.blocks._carried_from >= first.chain.certified - 1
+
+
+async def test_who_counted_nothing_of_clocks_that_were_ahead_certifies_by_asking_again() -> None:
+    net = Net()
+    right, wrong = net.ledgers[0], net.ledgers[1]
+    for each in net.ledgers[1::2]:
+        each.ahead_ms = 3_600_000
+    for day in range(1, 5):
+        net.height += 1
+        proposal = right.blocks.prepare(net.engine_ns, [net.through(day)], ROOM)
+        for each in net.ledgers:
+            each.blocks.finalize(net.height, net.engine_ns, proposal)
+        own = [done.own for done in (each.blocks.commit() for each in net.ledgers) if done.own is not None]
+        for each in net.ledgers:
+            each.replica.receive(own)
+        net.now_ms += 50
+    assert [each.chain.certified for each in net.ledgers] == [0, 3, 0, 3]
+    right.start()  # what it kept is forgotten, too
+    for each in net.ledgers[1::2]:
+        each.ahead_ms = 0
+    known = wrong.replica.certification.known(0)
+    right.replica.receive(known)
+    assert right.chain.certified == 0
+    right.replica.receive([wrong.replica.application.renew_cosign()])
+    assert right.chain.certified == 3
