@@ -23,7 +23,7 @@ from taxledger.ledger.errors import FormatError, InputError, UnavailableError
 from taxledger.ledger.store import MemoryStore
 from taxledger.nodes.application import Application
 from taxledger.nodes.backup import backup_home, check_not_moved, restore_home
-from taxledger.nodes.birthtokens import fresh_uses
+from taxledger.nodes.birthtokens import fresh_uses, spend_token
 from taxledger.nodes.cli.network import grant_all_scopes
 from taxledger.nodes.home import Home
 from taxledger.nodes.network import create_network
@@ -194,6 +194,10 @@ def test_a_journal_is_taken_once_and_of_a_stopped_node(home: Home, tmp_path: Pat
     lock = home.store_path / "LOCK"
     lock.touch()
     (home.store_path / "000005.ldb").write_bytes(b"a journal")
+    with pytest.raises(InputError, match="tax has never run: its cosign and vote keys have no journal"):
+        backup_home(home, tmp_path / "b", with_keys=True, with_journal=True)
+    for use in ("cosign", "vote"):
+        spend_token(home, use)
     code = (
         "import fcntl, sys; f = open(sys.argv[1], 'r+b'); fcntl.lockf(f, fcntl.LOCK_EX); "
         "print('held', flush=True); sys.stdin.read()"
@@ -222,6 +226,8 @@ def test_a_journal_is_taken_once_and_of_a_stopped_node(home: Home, tmp_path: Pat
 
 
 def test_a_journal_that_can_not_be_written_leaves_the_home_alone(home: Home, tmp_path: Path) -> None:
+    for use in ("cosign", "vote"):
+        spend_token(home, use)
     with pytest.raises(UnavailableError):
         backup_home(home, tmp_path / "absent" / "b", with_keys=True, with_journal=True)
     check_not_moved(home)

@@ -16,12 +16,14 @@ from pathlib import Path
 
 import pytest
 
+from taxledger.ledger import canonical
 from taxledger.ledger.audit import audit_archive
 from taxledger.ledger.auditreport import EngineSpan
 from taxledger.ledger.chain import Chain
 from taxledger.ledger.crypto import Signer
-from taxledger.ledger.errors import InputError, VerificationError
+from taxledger.ledger.errors import FormatError, InputError, VerificationError
 from taxledger.ledger.execute import Executed
+from taxledger.ledger.genesis import chain_id, decode_genesis
 from taxledger.ledger.leveldb import LevelStore
 from taxledger.ledger.merkle import prove_inclusion
 from taxledger.ledger.policy import Policy, decode_policy
@@ -32,17 +34,28 @@ from taxledger.ledger.setchanges import links_from
 from taxledger.ledger.store import MemoryStore
 from taxledger.ledger.transaction import sign_transaction
 from taxledger.nodes.application import Application, decode_cosign
-from taxledger.nodes.backup import backup_home, restore_home
+from taxledger.nodes.backup import backup_home, check_not_moved, restore_home
+from taxledger.nodes.birthtokens import has_token
+from taxledger.nodes.ceremony.entering import enter_network
+from taxledger.nodes.ceremony.memberfile import encode_member_file
+from taxledger.nodes.ceremony.networkfile import (
+    NetworkFile,
+    NetworkMember,
+    decode_network_file,
+    encode_network_file,
+)
+from taxledger.nodes.ceremony.newhome import init_home, prove_member
 from taxledger.nodes.cli.network import grant_all_scopes
 from taxledger.nodes.control import find_homes
 from taxledger.nodes.enginecheck import check_engine
 from taxledger.nodes.folder import FolderLedger
 from taxledger.nodes.handover.migrating import migrate_network
 from taxledger.nodes.handover.party import Party
-from taxledger.nodes.home import Home
+from taxledger.nodes.home import Home, place_file
 from taxledger.nodes.network import create_network
 from taxledger.nodes.ordering.cometbft.files import prepare_engine
 from taxledger.nodes.ordering.embedded.messages import DecidedBlock
+from taxledger.nodes.pki import authority_hash, split_certificates
 from taxledger.nodes.signingkeys import load_keys, spend_tokens
 
 MEMBERS = ["tax", "bank1", "bank2", "bank3"]
@@ -447,3 +460,71 @@ def _check_in_between(net: Path) -> None:
             assert moving is None
             assert engine == home.config.engine
             store.close()
+
+
+def network_file(net: Path, handover: bytes) -> NetworkFile:
+    """What ``taxledger network bundle`` writes after the move (it asks a running node for the members)."""
+    home = Home(net / "tax")
+    pems = {authority_hash(pem): pem for pem in split_certificates(home.tls_peers_path.read_bytes())}
+    members = decode_genesis(home.genesis()).members
+    hashes = {each.number: each.tls_ca_hash or b"" for each in members}
+    return NetworkFile(
+        network=home.config.network,
+        engine="cometbft",
+        chain_id=chain_id(home.genesis()),
+        sequencer=0,
+        next_number=len(members) + 1,
+        members=tuple(
+            NetworkMember(peer=each, tls_authority=pems[hashes[each.number]].decode())
+            for each in home.config.peers
+        ),
+        genesis=home.genesis(),
+        policy=home.policy(),
+        handover=handover,
+    )
+
+
+def test_a_member_that_joins_gets_what_the_engine_began_with(net: Path, tmp_path: Path) -> None:
+    migrated(net)
+    began = (net / "tax" / "engine" / "handover.bin").read_bytes()
+    file = network_file(net, began)
+    assert decode_network_file(encode_network_file(file)) == file
+    for handover, expected in (
+        (b"", "a handover where the genesis names another engine"),
+        (canonical.encode([1, "engine_begin", 5, bytes(32), []]), "what an engine begins with"),
+        (canonical.encode([1, "engine_begin", 5, bytes(31), [["tax", bytes(32)]]]), "what an engine begins"),
+        (canonical.encode([1, "engine_begin", 5, bytes(32), [["tax", bytes(31)]]]), "what an engine begins"),
+    ):
+        with pytest.raises(FormatError, match=expected):
+            decode_network_file(encode_network_file(replace(file, handover=handover)))
+    now, joining = datetime.datetime.now(datetime.UTC), tmp_path / "bank4"
+    init_home(joining, network=file.network, engine="cometbft", name="bank4", role="validator", kinds=[],
+              api_url="http://127.0.0.1:1", peer_url="https://bank4.example:1", engine_address="bank4.example:2",
+              now=now, grant=grant_all_scopes)  # fmt: skip
+    proved = prove_member(joining, chain_id=file.chain_id, number=file.next_number)
+    place_file(joining / "member.json", encode_member_file(proved))
+    enter_network(joining, decode_network_file(encode_network_file(file)))
+    for name in (net / "tax", joining):
+        prepare_engine(Home(name))
+    genesis = [(each / "engine" / "config" / "genesis.json").read_bytes() for each in (net / "tax", joining)]
+    assert genesis[0] == genesis[1]
+    store = LevelStore(joining / "store")
+    with pytest.raises(InputError, match="begin from a snapshot with `taxledger member sync"):
+        check_engine(Home(joining), Chain(store, file.genesis))
+
+
+def test_a_home_taken_away_before_its_engine_ever_ran_goes_on_voting(net: Path, tmp_path: Path) -> None:
+    """No birth token travels, so the backup begins the journal of the vote key; the old home never runs again."""
+    migrated(net)
+    home = Home(net / "bank1")
+    assert has_token(home, "vote")
+    backup_home(home, tmp_path / "b", with_keys=True, with_journal=True)
+    assert not has_token(home, "vote")
+    restore_home(tmp_path / "b", tmp_path / "away", with_journal=True)
+    away = Home(tmp_path / "away")
+    assert prepare_engine(away).votes
+    with opened(tmp_path, ["away"]) as (party,):
+        assert party.application.journal_lost is None
+        assert party.application.may_sign == {"cosign"}
+    with pytest.raises(InputError, match="was moved"):
+        check_not_moved(home)

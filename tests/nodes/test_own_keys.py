@@ -113,7 +113,7 @@ def test_it_is_renewed_at_half_of_its_life_and_not_before(home: Home) -> None:
 
 def test_a_renewed_certificate_names_the_same_hosts(home: Home) -> None:
     (folder,) = identity(home).folders()
-    hosts = ("10.1.2.3", "::1", "node.bank1.example")
+    hosts = ("10.1.2.3", "::1", "127.0.0.1", "node.bank1.example")
     ca, key = folder.ca_path.read_bytes(), folder.key_path.read_bytes()
     folder.node_path.write_bytes(issue_certificate(ca, key, now=NOW, addresses=hosts))
     identity(home).renew(folder)
@@ -123,6 +123,26 @@ def test_a_renewed_certificate_names_the_same_hosts(home: Home) -> None:
     assert certificate_addresses(folder.node_path.read_bytes()) == ("127.0.0.1",), (
         "where node.toml says it is"
     )
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://bank1.example:8701", "bank1.example"),
+        ("https://10.0.0.7:8701", "10.0.0.7"),
+        ("https://[fe80:0:0::7]:8701", "fe80::7"),
+    ],
+)
+def test_a_node_that_was_moved_gets_a_certificate_for_its_new_host(home: Home, url: str, host: str) -> None:
+    (folder,) = identity(home).folders()
+    assert not identity(home).is_due(folder)
+    toml = home.path / "node.toml"
+    toml.write_text(toml.read_text().replace(home.config.peer_url, url))
+    moved = identity(Home(home.path))
+    assert moved.is_due(folder)
+    moved.renew(folder)
+    assert certificate_addresses(folder.node_path.read_bytes()) == ("127.0.0.1", host)
+    assert not moved.is_due(folder)
 
 
 def test_near_the_end_of_its_authority_it_is_not_renewed_for_ever(home: Home) -> None:

@@ -225,10 +225,18 @@ async def test_the_newest_two_are_kept_and_parts_are_given_by_name(tmp_path: Pat
         assert await keeper.take() is None  # it is there
         assert kept_heights(tmp_path) == [4, 3]
         assert await keeper.on_list(1, [1, "snapshot_list"]) == [1, "snapshot_list", [4, 3]]
+        chain = keeper._replica.application.chain
+        chain.engine_from = 4  # as after a handover: what is older verifies under the former origin alone
+        assert await keeper.on_list(1, [1, "snapshot_list"]) == [1, "snapshot_list", [4]]
+        await cluster.submit(cluster.through(9))
+        await cluster.until(cluster.certified(5))
+        chain.engine_from = 5
+        assert await keeper.on_list(1, [1, "snapshot_list"]) == [1, "snapshot_list", [5]]
+        chain.engine_from = 1
         manifest = decode_manifest(await keeper.on_chunk(1, [1, "snapshot_chunk", 4, 0]))
         data = await keeper.on_chunk(1, [1, "snapshot_chunk", 4, 1])
         assert len(data) == manifest.chunks[0].size
-        for height, number in ((2, 0), (4, 99), (5, 0)):
+        for height, number in ((2, 0), (4, 99), (6, 0)):
             with pytest.raises(RefusedError) as caught:
                 await keeper.on_chunk(1, [1, "snapshot_chunk", height, number])
             assert caught.value.code == "snapshot_unknown"

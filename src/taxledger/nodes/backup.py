@@ -45,8 +45,10 @@ from typing import IO, Any
 
 from taxledger.ledger.errors import FormatError, InputError, UnavailableError
 from taxledger.ledger.genesis import chain_id
+from taxledger.nodes.birthtokens import fresh_uses, has_token
 from taxledger.nodes.ceremony.newhome import fresh_folder
 from taxledger.nodes.home import Home, place_file, sync_folder
+from taxledger.nodes.ordering.cometbft.files import ENGINE_NAME, begin_voting
 
 __all__ = ["BackupFacts", "backup_home", "check_not_moved", "restore_home"]
 
@@ -136,6 +138,22 @@ def _stopped(home: Home) -> Iterator[None]:
         yield
 
 
+def _begin_journals(home: Home) -> None:
+    """A token does not travel: what has not signed yet begins its journal here, as at a start, and that travels.
+
+    Raises:
+        InputError: the node has never run, so its store is no ledger yet.
+        UnavailableError: a file can't be written.
+    """
+    if home.config.engine == ENGINE_NAME and has_token(home, "vote"):
+        begin_voting(home)  # after ``network migrate`` the engine may not have run yet
+    fresh = sorted(fresh_uses(home))
+    if fresh:
+        raise InputError(
+            f"{home.config.name} has never run: its {' and '.join(fresh)} keys have no journal to take. Start it once"
+        )
+
+
 def _chosen(home: Home, *, with_keys: bool, with_journal: bool) -> list[str]:
     """Names of the files to take, without the sealed stores, ascending."""
     patterns = [_PUBLIC, *([_KEYS] if with_keys else []), *([_JOURNAL] if with_journal else [])]
@@ -193,6 +211,7 @@ def backup_home(
         with contextlib.ExitStack() as stack:
             if with_journal:
                 stack.enter_context(_stopped(home))
+                _begin_journals(home)
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=output.absolute().parent)))
             facts = _write(home, fresh, folder, with_keys=with_keys, with_journal=with_journal)
             if with_journal:  # before the file has its name: never two homes that sign

@@ -5,6 +5,7 @@ from __future__ import annotations
 from taxledger.ledger.chain import Chain
 from taxledger.ledger.errors import InputError
 from taxledger.nodes.home import Home
+from taxledger.nodes.ordering.cometbft.files import has_engine_begin
 
 __all__ = ["check_engine"]
 
@@ -27,6 +28,11 @@ def _problem(home: Home, chain: Chain) -> str | None:
         return (
             f"this ledger is being handed over to the engine {next_engine} and takes no part in {chain.engine} any "
             "more: finish with `taxledger network migrate`"
+        )
+    if named != chain.engine and not chain.tip.height and has_engine_begin(home):
+        return (
+            f"this ledger was handed over to {named}, and its first blocks are replayed by nobody: begin from a "
+            f"snapshot with `taxledger member sync --home {home.path}`"
         )
     if named != chain.engine:
         return (

@@ -10,6 +10,7 @@ A node's key and certificate are one file. It is replaced as a whole, so a crash
 from __future__ import annotations
 
 import datetime
+import ipaddress
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,13 +130,29 @@ class TlsIdentity:
             return None
 
     def is_due(self, folder: AuthorityFolder) -> bool:
-        """Half of the life is left, or less, and a new certificate would be valid for longer."""
+        """Half of the life is left, or less, and a new certificate would be valid for longer; or it does not name
+        the host at which others call this node: its operator moved it.
+        """
         now_s, found = self._now(), self.validity(folder)
-        if found is None or found.begin_s > now_s:
+        if found is None or found.begin_s > now_s or not self.names_host(folder):
             return True
         life_s = self._hours * 3_600
         end_s = min(int(now_s) + life_s, folder.validity.end_s)
         return found.end_s - now_s <= life_s / 2 and end_s > found.end_s
+
+    def names_host(self, folder: AuthorityFolder) -> bool:
+        """Whether the node's certificate names the host of its ``peer_url``: others refuse one that does not."""
+        try:
+            return self._host() in certificate_addresses(folder.node_path.read_bytes())
+        except (OSError, FormatError):
+            return False
+
+    def _host(self) -> str:
+        host = host_port(self._home.config.peer_url)[0]
+        try:
+            return str(ipaddress.ip_address(host))  # in the form in which a certificate gives it back
+        except ValueError:
+            return host
 
     def renew(self, folder: AuthorityFolder, *, key_pem: bytes | None = None) -> Validity:
         """A new key and certificate, in place when this returns.
@@ -159,13 +176,14 @@ class TlsIdentity:
         return validity_of(pem)
 
     def _addresses(self, folder: AuthorityFolder) -> tuple[str, ...]:
-        """As before: where the node listens is its operator's business."""
+        """As before, where the node listens is its operator's business; and where the others call it now."""
         for path in (folder.node_path, self._home.tls_node_path):
             try:
-                return certificate_addresses(path.read_bytes())
+                known = certificate_addresses(path.read_bytes())
             except (OSError, FormatError):
                 continue
-        return (host_port(self._home.config.peer_url)[0],)
+            return known if self._host() in known else (*known, self._host())
+        return (self._host(),)
 
     def create(self) -> AuthorityFolder:
         """A new authority with a node certificate, in a folder of its own; used once the ledger names it.

@@ -163,12 +163,19 @@ class SnapshotKeeper:
         return manifest
 
     async def on_list(self, _member: int, message: Any) -> Any:
-        """Peer verb ``snapshot_list``: heights, newest first. One is taken first where there is none."""
+        """Peer verb ``snapshot_list``: heights, newest first. One is taken first where there is none.
+
+        Those from before a handover count as none: they verify under the former origin alone.
+        """
         if message != [1, "snapshot_list"]:
             raise FormatError('expected [1, "snapshot_list"]')
-        if not kept_heights(self.folder):
+        if not self._offered():
             await self._start()
-        return [1, "snapshot_list", kept_heights(self.folder)]
+        return [1, "snapshot_list", self._offered()]
+
+    def _offered(self) -> list[int]:
+        first = self._replica.application.chain.engine_from
+        return [each for each in kept_heights(self.folder) if each >= first]
 
     async def on_chunk(self, _member: int, message: Any) -> bytes:
         """Peer verb ``snapshot_chunk``: a chunk by its place, from 1; 0 is the manifest."""

@@ -123,6 +123,12 @@ class Upkeep:
 
     def _renew(self, folder: AuthorityFolder) -> None:
         again_s = self._failed.get(folder.path, 0.0) + _TRY_AGAIN_S
+        if not folder.can_renew and not self._identity.names_host(folder):
+            self._warn(
+                "certificate names another host",
+                str(folder.path),
+                reason="others refuse it; its authority's key is not here: taxledger member certificate",
+            )
         if not folder.can_renew or not self._identity.is_due(folder) or time.monotonic() < again_s:
             return
         try:

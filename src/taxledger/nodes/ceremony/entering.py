@@ -64,6 +64,8 @@ def enter_network(
         (folder / name).mkdir(mode=0o700, exist_ok=True)
     place_file(folder / "genesis.bin", file.genesis, mode=0o644)
     place_file(folder / "policy.txt", file.policy, mode=0o644)
+    if file.handover:
+        place_file(folder / "engine" / "handover.bin", file.handover)
     place_file(folder / "tls" / "peers.pem", _joined([own.tls_authority, *authorities]), mode=0o644)
     place_file(folder / "node.toml", encode_config(config).encode("utf-8"), mode=0o644)
     return config

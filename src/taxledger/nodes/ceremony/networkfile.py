@@ -20,6 +20,7 @@ from taxledger.ledger.policydate import Verified
 from taxledger.ledger.schemas import encode_schema
 from taxledger.nodes.ceremony.memberfile import MemberFile, entry_of
 from taxledger.nodes.homeconfig import MEMBER_NAME, ROLES, Peer, check_engine_peer, host_port
+from taxledger.nodes.ordering.cometbft.files import decode_engine_begin
 from taxledger.nodes.pki import authority_hash, split_certificates
 
 __all__ = [
@@ -72,6 +73,8 @@ class NetworkFile:
         members: those with a node, ascending by number.
         genesis: leaf 0.
         policy: bytes of a policy file, the trust root.
+        handover: what the engine began with (``decode_engine_begin``), where it is another than the genesis names;
+            else empty, and not in the file.
     """
 
     network: str
@@ -82,6 +85,7 @@ class NetworkFile:
     members: tuple[NetworkMember, ...]
     genesis: bytes
     policy: bytes
+    handover: bytes = b""
 
 
 def first_policy(genesis: Genesis, leaf: bytes) -> bytes:
@@ -181,7 +185,7 @@ def _network_member(file: MemberFile, number: int) -> NetworkMember:
 
 def encode_network_file(file: NetworkFile) -> bytes:
     """JSON; the same file gives the same bytes."""
-    document = {
+    document: dict[str, Any] = {
         "format": _FORMAT,
         "network": file.network,
         "engine": file.engine,
@@ -202,6 +206,8 @@ def encode_network_file(file: NetworkFile) -> bytes:
         "policy": file.policy.decode("utf-8"),
         "genesis": file.genesis.hex(),
     }
+    if file.handover:
+        document["handover"] = file.handover.hex()
     return json.dumps(document, indent=2).encode("ascii") + b"\n"
 
 
@@ -252,9 +258,11 @@ def decode_network_file(data: bytes) -> NetworkFile:
         raise FormatError(f"network file: expected at most {NETWORK_FILE_BYTES_MAX} bytes, got {len(data)}")
     try:
         document = json.loads(data.decode("utf-8"))
-        if type(document) is not dict or document.get("format") != _FORMAT or set(document) != set(_FIELDS):
+        given = set(document) - {"handover"} if type(document) is dict else None
+        if given != set(_FIELDS) or document["format"] != _FORMAT:
             raise _fail(f'an object {{"format": "{_FORMAT}", …}} of {len(_FIELDS)} entries', document)
         leaf = bytes.fromhex(_entry(document, "genesis", str))
+        handover = bytes.fromhex(_entry({"handover": "", **document}, "handover", str))
     except (ValueError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
@@ -268,6 +276,7 @@ def decode_network_file(data: bytes) -> NetworkFile:
         members=tuple(_member(each) for each in _entry(document, "members", list)),
         genesis=leaf,
         policy=_entry(document, "policy", str).encode("utf-8"),
+        handover=handover,
     )
     if _entry(document, "chain_id", str) != file.chain_id.hex():
         raise _fail(f"chain_id {file.chain_id.hex()}, that of its genesis", document["chain_id"])
@@ -282,6 +291,10 @@ def _check_whole(file: NetworkFile) -> None:
     origin = f"{genesis.network}/{file.chain_id.hex()}/{file.engine}"
     if genesis.network != file.network or policy.origin != origin:
         raise _fail(f"a policy for {origin}", policy.origin)
+    if bool(file.handover) != (file.engine != genesis.engine):
+        raise _fail(f"a handover where the genesis names another engine than {file.engine}", genesis.engine)
+    if file.handover:
+        decode_engine_begin(file.handover)
     numbers = [each.peer.number for each in file.members]
     if numbers != sorted(set(numbers)) or not numbers or numbers[-1] >= file.next_number:
         raise _fail(f"members ascending by number, each once, below {file.next_number}", numbers)

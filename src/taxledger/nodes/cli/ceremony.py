@@ -248,6 +248,11 @@ def bundle(
     from taxledger.nodes.ceremony.networkfile import NetworkFile, NetworkMember, encode_network_file
     from taxledger.nodes.cli.office import open_office
     from taxledger.nodes.membership import ROLE_NAMES
+    from taxledger.nodes.ordering.cometbft.files import (
+        encode_engine_begin,
+        has_engine_begin,
+        read_engine_begin,
+    )
     from taxledger.nodes.pki import authority_hash, split_certificates
 
     with open_office(home) as office:
@@ -272,6 +277,7 @@ def bundle(
         members=tuple(listed),
         genesis=opened.genesis(),
         policy=opened.policy(),
+        handover=encode_engine_begin(read_engine_begin(opened)) if has_engine_begin(opened) else b"",
     )
     write_file(output, encode_network_file(made))
     say(f"chain id  {chain_id.hex()}")

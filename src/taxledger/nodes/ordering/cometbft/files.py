@@ -41,6 +41,9 @@ from taxledger.nodes.ordering.cometbft.settings import BLOCK_BYTES_MAX, StateSyn
 __all__ = [
     "ENGINE_NAME",
     "EngineBegin",
+    "begin_voting",
+    "decode_engine_begin",
+    "encode_engine_begin",
     "encode_engine_genesis",
     "has_engine_begin",
     "prepare_engine",
@@ -121,10 +124,35 @@ def write_engine_begin(home: Home, begin: EngineBegin) -> None:
     Raises:
         UnavailableError: it can't be written.
     """
+    place_file(_begin_path(home), encode_engine_begin(begin))
+
+
+def encode_engine_begin(begin: EngineBegin) -> bytes:
+    """``engine/handover.bin``, which a network file carries too."""
     validators = [list(each) for each in begin.validators]
-    place_file(
-        _begin_path(home), canonical.encode([1, "engine_begin", begin.time_ms, begin.root, validators])
-    )
+    return canonical.encode([1, "engine_begin", begin.time_ms, begin.root, validators])
+
+
+def decode_engine_begin(data: bytes) -> EngineBegin:
+    """What ``encode_engine_begin`` made.
+
+    Raises:
+        EncodingError, FormatError: it is none.
+    """
+    match canonical.decode(data):
+        case [1, "engine_begin", int(time_ms), bytes(root), [_, *_] as validators]:
+            if len(root) == 32 and time_ms >= 0 and all(_is_validator(each) for each in validators):
+                return EngineBegin(
+                    time_ms=time_ms, root=root, validators=tuple((name, key) for name, key in validators)
+                )
+    raise FormatError("expected what an engine begins with after a handover: time, root, validators")
+
+
+def _is_validator(value: Any) -> bool:
+    match value:
+        case [str(), bytes(key)]:
+            return len(key) == 32
+    return False
 
 
 def read_engine_begin(home: Home) -> EngineBegin:
@@ -144,12 +172,10 @@ def read_engine_begin(home: Home) -> EngineBegin:
             ) from None
         voting = [(each.name, each.vote_key) for each in genesis.validators if each.vote_key is not None]
         return EngineBegin(time_ms=genesis.time_ms, validators=tuple(voting))
-    match canonical.decode(data):
-        case [1, "engine_begin", int(time_ms), bytes(root), list(validators)]:
-            return EngineBegin(
-                time_ms=time_ms, root=root, validators=tuple((name, key) for name, key in validators)
-            )
-    raise FormatError(f"{_begin_path(home)}: expected what an engine begins with")
+    try:
+        return decode_engine_begin(data)
+    except InputError as error:
+        raise FormatError(f"{_begin_path(home)}: {error}") from error
 
 
 def encode_engine_genesis(begin: EngineBegin, name: str) -> bytes:
@@ -260,7 +286,7 @@ def prepare_engine(home: Home) -> Prepared:
     config = replace(home.config, peers=(*known_peers(home), *own))
     folder, name = home.engine_folder, chain_name(chain_id(home.genesis()))
     _make_folders(folder)
-    votes = _begin_voting(home)
+    votes = begin_voting(home)
     _place(folder / "config" / "genesis.json", encode_engine_genesis(read_engine_begin(home), name))
     key = home.key("engine")
     _place(folder / "config" / "node_key.json", _json({"priv_key": _key_value(Signer(key), key)}))
@@ -298,8 +324,12 @@ def _make_folders(folder: Path) -> None:
         raise UnavailableError(f"{folder}: cannot write it: {error.strerror}") from error
 
 
-def _begin_voting(home: Home) -> bool:
-    """Whether the engine may sign with the vote key; makes the state file that the other case must not have."""
+def begin_voting(home: Home) -> bool:
+    """Whether the engine may sign with the vote key; makes the state file that the other case must not have.
+
+    Raises:
+        UnavailableError: a file can't be written.
+    """
     path = state_path(home)
     if not home.has_key("vote") or not may_sign(home, "vote", path):
         _begin_state(path.with_name(_THROWAWAY_STATE_NAME))
