@@ -141,6 +141,8 @@ def arrive(head, noted, members, reached, chain, network, now_ms, age_ms_max):
     listed = {b"\x06": [tuple(pair) for pair in pairs]}
     need(proof_root(proof, [b"\x06"], listed) == h[8], "map_proof_invalid", "another root")
     need({entry[1]: entry[8] for entry in active} == present, "header_mismatch", "the members' keys")
+    keys = [*present.values(), *(entry[7] for entry in active)]
+    need(len({*keys}) == len(keys), "header_mismatch", "a key twice")
     oldest = min(int.from_bytes(raw[:8]) for _, raw in noted[4][1:])
     return {
         "origin": origin,

@@ -39,7 +39,6 @@ from taxledger.ledger.statekeys import member_key
 from taxledger.ledger.statemap import MapView
 
 AGE_MS_MAX = 60_000
-DAY_MS = 86_400_000
 VALIDATORS, NEXT, STATE = 11, 12, 8
 """Places in a header."""
 
@@ -311,10 +310,10 @@ def note_of(chain: TestChain, point: Checkpoint) -> bytes:
     return encode_note(point, log.public_key, sign_checkpoint(log, point), lines)
 
 
-def other_log_key(number: int) -> dict[bytes, bytes]:
+def same_log_key(number: int) -> dict[bytes, bytes]:
     present = member_of(handed().chain.view, number)
     assert present is not None
-    return {member_key(number): encode_member(replace(present, log_key=signer(number, "log", 9).public_key))}
+    return {member_key(number): encode_member(replace(present, log_key=signer(1, "log").public_key))}
 
 
 def without_member(number: int) -> dict[bytes, bytes]:
@@ -389,9 +388,10 @@ def link_faults() -> list[Fault]:
         Fault("a policy behind the link", "links_broken", base, good, later),
         Fault("a policy without a line", "policy_expired", base, good, dateless),
         Fault("a policy too old", "policy_expired", base, good, None, late),
-        Fault("a policy of tomorrow", "policy_expired", base, good, None, now_ms - DAY_MS),
+        Fault("a policy of tomorrow", "policy_expired", base, good, None, now_ms - 86_400_000),
         Fault("a head too old", "checkpoint_stale", base, good, None, now_ms + AGE_MS_MAX),
         Fault("a head of another set", "links_broken", base, head_with(place=NEXT, value=bytes(32))),
+        Fault("two with one log key", "header_mismatch", base, head_with(write=same_log_key(2))),
         Fault("another state signed", "header_mismatch", base, head_with(write=without_member(9))),
     ]
 

@@ -143,12 +143,15 @@ def follow_links(
     found, header = _verify_head(reached, file.head, now_ms=now_ms, age_ms_max=age_ms_max)
     oldest_s = min(line.time_s for line in decode_note(file.head.checkpoint).cosign_lines)
     new = Verified(time_s=oldest_s, size=header.size)
-    written = encode_policy(
-        origin=found.origin,
-        log_keys=[key.public_key for key in found.log_keys],
-        witnesses={name: key.public_key for name, key in found.witnesses.items()},
-        verified=new,
-    )
+    try:
+        written = encode_policy(
+            origin=found.origin,
+            log_keys=[key.public_key for key in found.log_keys],
+            witnesses={name: key.public_key for name, key in found.witnesses.items()},
+            verified=new,
+        )
+    except FormatError as error:  # a key twice, though a quorum certified it
+        raise VerificationError("header_mismatch", f"no policy has such members: {error}") from error
     return FollowedPolicy(
         data=written,
         policy=found,
@@ -303,6 +306,8 @@ def _witnesses(vkeys: Iterable[str], network: str) -> dict[str, VerifierKey]:
                 )
         except FormatError as error:
             raise _broken(f"a key of the next validators: {error}") from error
+        if any(key.public_key == other.public_key for other in witnesses.values()):
+            raise _broken("a key of the next validators: one key twice", got=key.name)
         witnesses[name] = key
     return witnesses
 
