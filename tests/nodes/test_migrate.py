@@ -5,10 +5,10 @@ from __future__ import annotations
 import datetime
 import io
 import json
+import multiprocessing
 import os
 import shutil
 import time
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -396,40 +396,39 @@ def test_a_former_policy_follows_by_proof(net: Path) -> None:
 # --- killed ---------------------------------------------------------------------------------------------
 
 
+def _migrate_until(net: Path, left: int) -> None:
+    """Migrate, and die before the durable write that is one too many."""
+    write, replace = LevelStore.write, Path.replace
+
+    def count() -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            os._exit(9)
+
+    def counted_write(self, batch, *, sync=True):  # type: ignore[no-untyped-def]
+        count()
+        write(self, batch, sync=sync)
+
+    def counted_replace(self, target):  # type: ignore[no-untyped-def]
+        count()
+        return replace(self, target)
+
+    LevelStore.write = counted_write  # type: ignore[method-assign]
+    Path.replace = counted_replace  # type: ignore[method-assign]
+    migrate_network(net, "cometbft")
+
+
 def _killed_at(net: Path, number: int) -> bool:
-    """Run the migration in a process of its own that ends at its n-th durable write; whether it came so far."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            left = number
-            write, replace = LevelStore.write, Path.replace
+    """Run the migration in a process of its own that ends at its n-th durable write; whether it came so far.
 
-            def count() -> None:
-                nonlocal left
-                left -= 1
-                if left < 0:
-                    os._exit(9)
-
-            def counted_write(self, batch, *, sync=True):  # type: ignore[no-untyped-def]
-                count()
-                write(self, batch, sync=sync)
-
-            def counted_replace(self, target):  # type: ignore[no-untyped-def]
-                count()
-                return replace(self, target)
-
-            LevelStore.write = counted_write  # type: ignore[method-assign]
-            Path.replace = counted_replace  # type: ignore[method-assign]
-            migrate_network(net, "cometbft")
-            code = 0
-        except BaseException:
-            traceback.print_exc()
-        os._exit(code)
-    _, status = os.waitpid(child, 0)
-    code = os.waitstatus_to_exitcode(status)
-    assert code in (0, 9)
-    return code == 9
+    A new process, no fork: LevelDB's own thread would be missing there, and closing a store waits for it.
+    """
+    child = multiprocessing.get_context("spawn").Process(target=_migrate_until, args=(net, number))
+    child.start()
+    child.join()
+    assert child.exitcode in (0, 9)
+    return child.exitcode == 9
 
 
 def test_killed_at_every_write_it_goes_on(net: Path) -> None:
