@@ -22,7 +22,7 @@ from random import Random
 
 import aiohttp
 
-from taxledger.nodes.network import free_ports
+from taxledger.nodes.local.network import free_ports
 
 __all__ = ["KvNetwork", "running_kvstore"]
 

@@ -26,7 +26,6 @@ from benchmarks.figures import Figure
 from taxledger.ledger.kinds import KINDS
 from taxledger.lending.products.catalogue import shipped_files
 from taxledger.lending.settings import load_settings
-from taxledger.nodes import control
 from taxledger.nodes.cli.attest import upload_plan
 from taxledger.nodes.cli.attestplan import make_plan
 from taxledger.nodes.cli.lend.consenting import product_wish, sign_consent
@@ -37,6 +36,7 @@ from taxledger.nodes.cli.output import connect
 from taxledger.nodes.enterprise.wallet import create_wallet, open_wallet
 from taxledger.nodes.generating import GeneratedEnterprise, generate_enterprise, write_enterprises
 from taxledger.nodes.home import Home
+from taxledger.nodes.local import control
 
 __all__ = ["AS_OF", "PRODUCTS", "Applicant", "LoanNetwork", "measure_loans", "running_loan_network"]
 

@@ -32,12 +32,12 @@ from taxledger.ledger.genesis import chain_id
 from taxledger.ledger.operations import AttestGroup, encode_attest
 from taxledger.ledger.policy import decode_policy
 from taxledger.ledger.transaction import sign_transaction
-from taxledger.nodes import control
 from taxledger.nodes.cli.network import make_network
 from taxledger.nodes.cli.submitting import ClientSubmitter
 from taxledger.nodes.custodian.upload import Uploader
 from taxledger.nodes.custodian.vault import Vault
 from taxledger.nodes.home import Home
+from taxledger.nodes.local import control
 from taxledger.nodes.sealed.homekeys import open_key_provider
 from taxledger.nodes.sources.cumcm import CumcmSource
 

@@ -60,7 +60,7 @@ LAYERS: list[tuple[str, tuple[str, ...]]] = [
 ONE_FILE = {
     "msgpack": "taxledger.ledger.canonical",
     "plyvel": "taxledger.ledger.leveldb",
-    "aiohttp": "taxledger.nodes.peers",
+    "aiohttp": "taxledger.nodes.peering.transport",
     "pkcs11": "taxledger.nodes.sealed.hsm",
     "defusedxml": "taxledger.nodes.sources.xmlreader",
     "standardwebhooks": "taxledger.lending.watch.webhooks",
@@ -83,8 +83,8 @@ BASE_ONLY = (
     "taxledger.nodes.home",
     "taxledger.nodes.homeconfig",
     "taxledger.nodes.vaultconfig",
-    "taxledger.nodes.control",
-    "taxledger.nodes.lifeline",
+    "taxledger.nodes.local.control",
+    "taxledger.nodes.local.lifeline",
 )
 """Modules that work with the standard library alone."""
 

@@ -36,10 +36,10 @@ from taxledger.lending.payments.port import Account
 from taxledger.nodes.cli.lend.consenting import product_wish, sign_consent
 from taxledger.nodes.cli.lend.opening import opened_desk
 from taxledger.nodes.cli.output import connect
-from taxledger.nodes.control import find_homes
 from taxledger.nodes.enterprise.terms import Wish
 from taxledger.nodes.enterprise.wallet import Wallet, create_wallet, open_wallet
 from taxledger.nodes.home import Home
+from taxledger.nodes.local.control import find_homes
 
 Job = Mapping[str, Any]
 

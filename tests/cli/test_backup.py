@@ -23,11 +23,11 @@ from taxledger.ledger.errors import FormatError, InputError, UnavailableError
 from taxledger.ledger.store import MemoryStore
 from taxledger.nodes.application import Application
 from taxledger.nodes.backup import backup_home, check_not_moved, restore_home
-from taxledger.nodes.birthtokens import fresh_uses, spend_token
 from taxledger.nodes.cli.network import grant_all_scopes
 from taxledger.nodes.home import Home
-from taxledger.nodes.network import create_network
-from taxledger.nodes.signingkeys import load_keys
+from taxledger.nodes.identity.birthtokens import fresh_uses, spend_token
+from taxledger.nodes.identity.signingkeys import load_keys
+from taxledger.nodes.local.network import create_network
 
 HEAD = len(b"taxledger backup 1\n") + 65
 

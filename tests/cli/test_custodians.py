@@ -13,7 +13,7 @@ import pytest
 from test_commands import Shell
 
 from taxledger.nodes.cli.main import main
-from taxledger.nodes.control import network_home
+from taxledger.nodes.local.control import network_home
 
 SUBJECT = "cumcm:E1"
 PROCUREMENT, PLATFORM = 4, 5

@@ -13,7 +13,7 @@ from taxledger.ledger.errors import VerificationError
 from taxledger.nodes.cli.demo.receiver import receiving
 from taxledger.nodes.cli.demo.tale import Tale
 from taxledger.nodes.cli.main import main
-from taxledger.nodes.control import network_status
+from taxledger.nodes.local.control import network_status
 
 SAID = (
     r"refused 拒绝: tax credit grade is A, B or M",

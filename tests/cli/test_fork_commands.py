@@ -13,7 +13,7 @@ import pytest
 from taxledger.ledger.forkformat import encode_fork
 from taxledger.ledger.policy import encode_policy
 from taxledger.nodes.cli.main import main
-from taxledger.nodes.contradictions import suspicion
+from taxledger.nodes.forks.contradictions import suspicion
 
 
 @pytest.fixture

@@ -17,12 +17,12 @@ from taxledger.ledger.errors import FormatError, InputError, RefusedError
 from taxledger.ledger.genesis import decode_genesis, origin_of
 from taxledger.ledger.policy import decode_policy
 from taxledger.nodes.cli.network import grant_all_scopes
-from taxledger.nodes.control import find_homes, network_home
 from taxledger.nodes.home import Home
 from taxledger.nodes.homeconfig import decode_config, encode_config, host_port
-from taxledger.nodes.hpke import public_key_of
-from taxledger.nodes.network import create_network, free_ports
-from taxledger.nodes.pki import Authorities, issue_certificate, make_credentials, validity_of
+from taxledger.nodes.identity.hpke import public_key_of
+from taxledger.nodes.identity.pki import Authorities, issue_certificate, make_credentials, validity_of
+from taxledger.nodes.local.control import find_homes, network_home
+from taxledger.nodes.local.network import create_network, free_ports
 
 NOW = datetime.datetime(2026, 3, 1, 9, tzinfo=datetime.UTC)
 SECRET_FILES = {"client.json", "api_keys.json", "node.pem"}

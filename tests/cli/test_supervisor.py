@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from taxledger.ledger.errors import InputError, UnavailableError
-from taxledger.nodes import control
 from taxledger.nodes.cli.network import grant_all_scopes
-from taxledger.nodes.control import (
+from taxledger.nodes.local import control
+from taxledger.nodes.local.control import (
     PID_NAME,
     network_home,
     network_status,
@@ -25,9 +25,9 @@ from taxledger.nodes.control import (
     socket_address,
     stop_network,
 )
-from taxledger.nodes.lifeline import end_leftovers, is_node_of
-from taxledger.nodes.network import create_network
-from taxledger.nodes.supervisor import Supervisor
+from taxledger.nodes.local.lifeline import end_leftovers, is_node_of
+from taxledger.nodes.local.network import create_network
+from taxledger.nodes.local.supervisor import Supervisor
 
 STEADY = "import time; print('up', flush=True); time.sleep(60)"
 DYING = "import sys; print('cannot start'); sys.exit(3)"
@@ -97,7 +97,7 @@ async def test_pauses_grow(net: Path) -> None:
 
 
 async def test_kills_what_does_not_stop(net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("taxledger.nodes.supervisor._STOP_S", 0.3)
+    monkeypatch.setattr("taxledger.nodes.local.supervisor._STOP_S", 0.3)
     watched = supervisor(net, STUBBORN)
     await watched.start(["tax"], restart=True)
     pid = await pid_of(watched, "tax")

@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 
 from taxledger.ledger.errors import InputError
-from taxledger.nodes import control
 from taxledger.nodes.cli.main import main
 from taxledger.nodes.cli.network import grant_all_scopes
-from taxledger.nodes.control import PID_NAME, engine_log_path, network_status
-from taxledger.nodes.lifeline import end_leftovers, is_node_of
-from taxledger.nodes.network import create_network
+from taxledger.nodes.local import control
+from taxledger.nodes.local.control import PID_NAME, engine_log_path, network_status
+from taxledger.nodes.local.lifeline import end_leftovers, is_node_of
+from taxledger.nodes.local.network import create_network
+from taxledger.nodes.local.supervisor import Supervisor
 from taxledger.nodes.ordering.cometbft.binary import ENGINE_VARIABLE
-from taxledger.nodes.supervisor import Supervisor
 
 STEADY = "import time; print('up', flush=True); time.sleep(60)"
 TELLS_ITS_END = (
@@ -78,7 +78,7 @@ async def test_an_engine_is_restarted_alone(net: Path) -> None:
 
 async def test_an_engine_ends_with_its_node(net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """This one does not end by itself."""
-    monkeypatch.setattr("taxledger.nodes.supervisor._ENGINE_ENDS_S", 0.1)
+    monkeypatch.setattr("taxledger.nodes.local.supervisor._ENGINE_ENDS_S", 0.1)
     watched = supervisor(net)
     await watched.start(["tax"], restart=True)
     node, engine = await pids_of(watched, "tax")
@@ -90,7 +90,7 @@ async def test_an_engine_ends_with_its_node(net: Path, monkeypatch: pytest.Monke
 
 
 async def test_both_stay_dead_when_told_so(net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("taxledger.nodes.supervisor._ENGINE_ENDS_S", 0.1)
+    monkeypatch.setattr("taxledger.nodes.local.supervisor._ENGINE_ENDS_S", 0.1)
     watched = supervisor(net)
     await watched.start(["tax"], restart=False)
     node, _ = await pids_of(watched, "tax")

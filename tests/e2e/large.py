@@ -24,8 +24,8 @@ from taxledger.ledger.operations import AttestGroup, encode_attest, encode_tag_k
 from taxledger.ledger.statemap import PageCache
 from taxledger.ledger.tagkeys import prove_tag_key
 from taxledger.ledger.transaction import sign_transaction
-from taxledger.nodes.control import find_homes
 from taxledger.nodes.home import Home
+from taxledger.nodes.local.control import find_homes
 
 ENTRIES, GROUPS, TRANSACTIONS = 1_000, 10, 64
 """Entries of a transaction, in so many groups; transactions of a block."""

@@ -16,8 +16,8 @@ import pytest
 from network import until
 from taxledger.nodes.cli.main import main
 from taxledger.nodes.home import read_client
-from taxledger.nodes.lifeline import PARENT_VARIABLE
-from taxledger.nodes.network import free_ports
+from taxledger.nodes.local.lifeline import PARENT_VARIABLE
+from taxledger.nodes.local.network import free_ports
 
 
 class Machines:

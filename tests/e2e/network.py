@@ -35,9 +35,9 @@ from taxledger.ledger.operations import encode_tag_key
 from taxledger.ledger.policy import decode_policy
 from taxledger.ledger.tagkeys import prove_tag_key
 from taxledger.ledger.transaction import sign_transaction
-from taxledger.nodes import control
 from taxledger.nodes.cli.network import make_network
-from taxledger.nodes.lifeline import PARENT_VARIABLE
+from taxledger.nodes.local import control
+from taxledger.nodes.local.lifeline import PARENT_VARIABLE
 
 MEMBERS = ("tax", "bank1", "bank2", "bank3")
 ENGINE = "embedded"

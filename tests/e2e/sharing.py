@@ -34,7 +34,7 @@ from taxledger.ledger.crypto import Signer
 from taxledger.ledger.disclosure import Disclosed, verify_disclosure
 from taxledger.ledger.instruction import ConsentOrder, sign_instruction
 from taxledger.ledger.query import Query
-from taxledger.nodes.tls import client_context
+from taxledger.nodes.identity.tls import client_context
 
 INVOICES = 5
 

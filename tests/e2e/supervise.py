@@ -13,9 +13,9 @@ import os
 import sys
 from pathlib import Path
 
-from taxledger.nodes import supervisor
-from taxledger.nodes.control import LOCK_NAME
-from taxledger.nodes.lifeline import bind_to_parent
+from taxledger.nodes.local import supervisor
+from taxledger.nodes.local.control import LOCK_NAME
+from taxledger.nodes.local.lifeline import bind_to_parent
 
 
 def main() -> int:

@@ -14,7 +14,7 @@ import pytest
 from ledgers import check_ledgers
 
 from network import Load, real_network, until
-from taxledger.nodes.control import network_status
+from taxledger.nodes.local.control import network_status
 
 pytestmark = pytest.mark.usefixtures("cometbft")
 

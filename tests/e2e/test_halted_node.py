@@ -12,7 +12,7 @@ import pytest
 from network import Load, RealNetwork, real_network, until
 from taxledger.ledger.leveldb import LevelStore
 from taxledger.ledger.statekeys import attested_through_key, member_key
-from taxledger.nodes.halting import HALTED_EXIT_STATUS, read_halt
+from taxledger.nodes.forks.halting import HALTED_EXIT_STATUS, read_halt
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

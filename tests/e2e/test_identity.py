@@ -21,8 +21,8 @@ from ledgers import check_ledgers
 from network import Load, RealNetwork, real_network, until
 from taxledger.nodes.cli.main import main
 from taxledger.nodes.homeconfig import host_port
-from taxledger.nodes.hpke import public_key_of
-from taxledger.nodes.pki import authority_hash, issue_certificate, validity_of, validity_of_der
+from taxledger.nodes.identity.hpke import public_key_of
+from taxledger.nodes.identity.pki import authority_hash, issue_certificate, validity_of, validity_of_der
 
 HOUR_S = 3_600
 

@@ -11,9 +11,9 @@ import pytest
 import network
 from network import RealNetwork
 from taxledger.ledger.policy import decode_policy
-from taxledger.nodes import control
 from taxledger.nodes.cli.ledger import audit_path
 from taxledger.nodes.handover.migrating import migrate_network
+from taxledger.nodes.local import control
 
 pytestmark = pytest.mark.slow
 

@@ -16,7 +16,7 @@ from machines import Machines
 from network import until
 from taxledger.nodes.cli.ledger import audit_path
 from taxledger.nodes.cli.main import main
-from taxledger.nodes.network import free_ports
+from taxledger.nodes.local.network import free_ports
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -34,7 +34,7 @@ from taxledger.ledger.parts import join_evidence
 from taxledger.ledger.permit import encode_permit, sign_permit
 from taxledger.ledger.query import Query
 from taxledger.nodes.cli.main import app, main
-from taxledger.nodes.hpke import hpke_open
+from taxledger.nodes.identity.hpke import hpke_open
 
 SUBJECT = "cumcm:E54321"
 

@@ -17,7 +17,7 @@ from machines import Machines, machines
 
 from network import until
 from taxledger.ledger.errors import InputError
-from taxledger.nodes.network import free_ports
+from taxledger.nodes.local.network import free_ports
 from taxledger.nodes.ordering.cometbft.binary import check_engine
 
 ROOT = Path(__file__).parents[2]

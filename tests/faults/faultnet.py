@@ -29,12 +29,12 @@ from network import MEMBERS, PATIENCE_S, RealNetwork, until
 from taxledger.ledger.crypto import Signer
 from taxledger.ledger.hashing import sha256
 from taxledger.ledger.policy import decode_policy
-from taxledger.nodes import control
 from taxledger.nodes.cli.network import make_network
-from taxledger.nodes.halting import HALTED_EXIT_STATUS
+from taxledger.nodes.forks.halting import HALTED_EXIT_STATUS
 from taxledger.nodes.home import Home, place_file
 from taxledger.nodes.homeconfig import Peer, encode_config, host_port
-from taxledger.nodes.pki import issue_certificate
+from taxledger.nodes.identity.pki import issue_certificate
+from taxledger.nodes.local import control
 
 __all__ = ["FaultNetwork", "Process", "fault_network", "find_faketime", "latencies_ms", "report"]
 

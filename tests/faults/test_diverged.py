@@ -16,7 +16,7 @@ from taxledger.ledger.leveldb import LevelStore
 from taxledger.ledger.members import encode_member, member_of
 from taxledger.ledger.merkle import frontier_at
 from taxledger.ledger.statekeys import member_key
-from taxledger.nodes.halting import HALTED_EXIT_STATUS, read_halt
+from taxledger.nodes.forks.halting import HALTED_EXIT_STATUS, read_halt
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

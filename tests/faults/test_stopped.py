@@ -17,10 +17,8 @@ from network import Load, until
 OTHERS = ("tax", "bank1", "bank2")
 
 
-@pytest.mark.parametrize(
-    "what",
-    [None, pytest.param("node", marks=pytest.mark.slow), pytest.param("engine", marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("what", [None, "node", "engine"])
 def test_others_write_on_and_it_catches_up(net: FaultNetwork, what: str | None, long_s: int) -> None:
     with Load(net, *OTHERS, threads=3) as load:
         load.progress(4)

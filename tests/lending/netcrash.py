@@ -38,11 +38,11 @@ from taxledger.lending.loans.store import LoanStore
 from taxledger.lending.nodeports import NodeConsents, NodeEvidence, NodePledges
 from taxledger.lending.settings import load_settings
 from taxledger.lending.watch import WatchStore
-from taxledger.nodes import control
 from taxledger.nodes.cli.lend.opening import lending_folder
 from taxledger.nodes.cli.output import connect
 from taxledger.nodes.enterprise.wallet import open_wallet
 from taxledger.nodes.home import Home
+from taxledger.nodes.local import control
 
 Place = Callable[[str], None]
 _PORTS = (NodeConsents, "forward"), (NodeEvidence, "collect"), (NodePledges, "place")

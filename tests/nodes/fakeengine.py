@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from taxledger.nodes.control import socket_address
+from taxledger.nodes.local.control import socket_address
 from taxledger.nodes.ordering.cometbft import messages as abci
 from taxledger.nodes.ordering.cometbft.server import read_message
 

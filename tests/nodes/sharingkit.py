@@ -29,12 +29,12 @@ from taxledger.ledger.instruction import ConsentOrder, sign_instruction
 from taxledger.ledger.policy import decode_policy
 from taxledger.ledger.query import Query
 from taxledger.nodes.cli.network import make_network
-from taxledger.nodes.control import find_homes
 from taxledger.nodes.custodian.outbox import Receipt
 from taxledger.nodes.custodian.report import UploadOutcome
 from taxledger.nodes.custodian.upload import Uploader
 from taxledger.nodes.custodian.vault import Vault
 from taxledger.nodes.home import Home
+from taxledger.nodes.local.control import find_homes
 from taxledger.nodes.node import Node
 from taxledger.nodes.sealed.homekeys import open_key_provider
 from taxledger.nodes.settings import NodeSettings

@@ -16,7 +16,7 @@ from fakeengine import Channel, EngineStopped
 
 from taxledger.ledger import limits
 from taxledger.ledger.errors import RefusedError, UnavailableError
-from taxledger.nodes.control import socket_address
+from taxledger.nodes.local.control import socket_address
 from taxledger.nodes.ordering.cometbft import messages as abci
 from taxledger.nodes.ordering.cometbft import wire
 from taxledger.nodes.ordering.cometbft.server import AbciServer

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from taxledger.ledger.errors import FormatError, InputError, RefusedError, UnavailableError
-from taxledger.nodes.addresses import Address, AddressBook, known_peers, read_address
 from taxledger.nodes.home import Home
-from taxledger.nodes.network import create_network
+from taxledger.nodes.local.network import create_network
+from taxledger.nodes.peering.addresses import Address, AddressBook, known_peers, read_address
 
 NODE_ID = "ab" * 20
 MOVED = Address(peer_url="https://bank1.example:9000", engine=f"{NODE_ID}@bank1.example:9001")
@@ -69,7 +69,7 @@ def test_what_can_not_be_kept_is_not_used(home: Home, monkeypatch: pytest.Monkey
     def fail(*_arguments: object, **_more: object) -> None:
         raise UnavailableError("no space")
 
-    monkeypatch.setattr("taxledger.nodes.addresses.place_file", fail)
+    monkeypatch.setattr("taxledger.nodes.peering.addresses.place_file", fail)
     with pytest.raises(UnavailableError):
         made.learn(2, MOVED)
     assert not seen

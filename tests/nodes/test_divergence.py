@@ -14,7 +14,7 @@ from test_lying_validator import signed, tell
 from taxledger.ledger.members import encode_member
 from taxledger.ledger.statekeys import member_key
 from taxledger.nodes.application import decode_cosign
-from taxledger.nodes.halting import HALTED_EXIT_STATUS, clear_halt, read_halt, write_halt
+from taxledger.nodes.forks.halting import HALTED_EXIT_STATUS, clear_halt, read_halt, write_halt
 from taxledger.nodes.ordering.embedded import follower as follower_module
 
 NO_ISSUER = chainkit.client(chainkit.ISSUER, "tax", role=2, kinds=())

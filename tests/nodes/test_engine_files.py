@@ -20,7 +20,8 @@ from taxledger.nodes.application import Application
 from taxledger.nodes.cli.network import grant_all_scopes
 from taxledger.nodes.home import Home
 from taxledger.nodes.homeconfig import decode_config
-from taxledger.nodes.network import create_network
+from taxledger.nodes.identity.signingkeys import spend_tokens
+from taxledger.nodes.local.network import create_network
 from taxledger.nodes.ordering.cometbft import binary
 from taxledger.nodes.ordering.cometbft.admission import answer_query
 from taxledger.nodes.ordering.cometbft.files import (
@@ -30,7 +31,6 @@ from taxledger.nodes.ordering.cometbft.files import (
     write_state_sync,
 )
 from taxledger.nodes.ordering.cometbft.settings import StateSync, encode_settings, node_id
-from taxledger.nodes.signingkeys import spend_tokens
 
 
 @pytest.fixture

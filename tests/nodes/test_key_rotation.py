@@ -23,15 +23,15 @@ from taxledger.ledger.signingjournals import cosign_journal_key
 from taxledger.ledger.store import MemoryStore
 from taxledger.ledger.verify import verify_header
 from taxledger.nodes.application import Application, Keys, encode_cosign
-from taxledger.nodes.birthtokens import fresh_uses, has_token
 from taxledger.nodes.home import Home
-from taxledger.nodes.memberkeys import promote_keys
-from taxledger.nodes.membership import rotate
-from taxledger.nodes.network import create_network
+from taxledger.nodes.identity.birthtokens import fresh_uses, has_token
+from taxledger.nodes.identity.memberkeys import promote_keys
+from taxledger.nodes.identity.membership import rotate
+from taxledger.nodes.identity.signingkeys import HomeKeyFinder, load_keys
+from taxledger.nodes.local.network import create_network
 from taxledger.nodes.notes import Notes
 from taxledger.nodes.policies import links_file, policy_of
 from taxledger.nodes.replica import Replica
-from taxledger.nodes.signingkeys import HomeKeyFinder, load_keys
 
 USES = ("vote", "log", "cosign")
 TRUST_MS = 90 * 86_400_000

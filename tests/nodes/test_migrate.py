@@ -35,7 +35,6 @@ from taxledger.ledger.store import MemoryStore
 from taxledger.ledger.transaction import sign_transaction
 from taxledger.nodes.application import Application, decode_cosign
 from taxledger.nodes.backup import backup_home, check_not_moved, restore_home
-from taxledger.nodes.birthtokens import has_token
 from taxledger.nodes.ceremony.entering import enter_network
 from taxledger.nodes.ceremony.memberfile import encode_member_file
 from taxledger.nodes.ceremony.networkfile import (
@@ -46,17 +45,18 @@ from taxledger.nodes.ceremony.networkfile import (
 )
 from taxledger.nodes.ceremony.newhome import init_home, prove_member
 from taxledger.nodes.cli.network import grant_all_scopes
-from taxledger.nodes.control import find_homes
-from taxledger.nodes.enginecheck import check_engine
 from taxledger.nodes.folder import FolderLedger
 from taxledger.nodes.handover.migrating import migrate_network
 from taxledger.nodes.handover.party import Party
 from taxledger.nodes.home import Home, place_file
-from taxledger.nodes.network import create_network
+from taxledger.nodes.identity.birthtokens import has_token
+from taxledger.nodes.identity.pki import authority_hash, split_certificates
+from taxledger.nodes.identity.signingkeys import load_keys, spend_tokens
+from taxledger.nodes.local.control import find_homes
+from taxledger.nodes.local.enginecheck import check_engine
+from taxledger.nodes.local.network import create_network
 from taxledger.nodes.ordering.cometbft.files import prepare_engine
 from taxledger.nodes.ordering.embedded.messages import DecidedBlock
-from taxledger.nodes.pki import authority_hash, split_certificates
-from taxledger.nodes.signingkeys import load_keys, spend_tokens
 
 MEMBERS = ["tax", "bank1", "bank2", "bank3"]
 

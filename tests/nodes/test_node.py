@@ -14,10 +14,10 @@ from taxledger.ledger.forkformat import encode_fork
 from taxledger.ledger.governance import member_set
 from taxledger.ledger.hashing import log_leaf
 from taxledger.ledger.operations import encode_approve, encode_propose
-from taxledger.nodes.contradictions import Fork
-from taxledger.nodes.forkfiles import ForkFiles
-from taxledger.nodes.pki import make_credentials
-from taxledger.nodes.trust import Trust
+from taxledger.nodes.forks.contradictions import Fork
+from taxledger.nodes.forks.files import ForkFiles
+from taxledger.nodes.identity.pki import make_credentials
+from taxledger.nodes.identity.trust import Trust
 
 
 def test_a_member_is_trusted_until_its_suspension_is_in_force_and_not_longer(tmp_path: Path) -> None:

@@ -23,21 +23,20 @@ from taxledger.ledger.hashing import log_leaf
 from taxledger.ledger.members import Member, member_of
 from taxledger.ledger.operations import encode_approve, encode_propose
 from taxledger.nodes import home as home_module
-from taxledger.nodes.birthtokens import has_token
 from taxledger.nodes.cli.network import grant_all_scopes
 from taxledger.nodes.home import Home
-from taxledger.nodes.hpke import public_key_of
-from taxledger.nodes.identity import AuthorityFolder, TlsIdentity, is_running_out
-from taxledger.nodes.memberkeys import KeyInForce, hpke_key_of, next_key, promote_keys
-from taxledger.nodes.membership import (
+from taxledger.nodes.identity.birthtokens import has_token
+from taxledger.nodes.identity.certificates import AuthorityFolder, TlsIdentity, is_running_out
+from taxledger.nodes.identity.hpke import public_key_of
+from taxledger.nodes.identity.memberkeys import KeyInForce, hpke_key_of, next_key, promote_keys
+from taxledger.nodes.identity.membership import (
     ROTATABLE,
     decode_proposal_file,
     encode_proposal_file,
     rotate,
     what_changes,
 )
-from taxledger.nodes.network import create_network
-from taxledger.nodes.pki import (
+from taxledger.nodes.identity.pki import (
     Validity,
     authority_hash,
     certificate_addresses,
@@ -45,8 +44,9 @@ from taxledger.nodes.pki import (
     make_authority,
     validity_of,
 )
-from taxledger.nodes.trust import Trust
-from taxledger.nodes.upkeep import wanted_hashes
+from taxledger.nodes.identity.trust import Trust
+from taxledger.nodes.identity.upkeep import wanted_hashes
+from taxledger.nodes.local.network import create_network
 
 NOW = datetime.datetime.now(datetime.UTC)
 HOUR_S = 3_600

@@ -14,9 +14,9 @@ import pytest
 
 from taxledger.ledger import canonical
 from taxledger.ledger.errors import RefusedError, UnavailableError
-from taxledger.nodes.peers import PeerClient, PeerServer
-from taxledger.nodes.pki import Authorities, issue_certificate, make_authority, validity_of
-from taxledger.nodes.tls import TlsFiles
+from taxledger.nodes.identity.pki import Authorities, issue_certificate, make_authority, validity_of
+from taxledger.nodes.identity.tls import TlsFiles
+from taxledger.nodes.peering.transport import PeerClient, PeerServer
 
 NOW = datetime.datetime.now(datetime.UTC)
 HOUR = datetime.timedelta(hours=1)

@@ -14,9 +14,9 @@ from aiohttp import web
 
 from taxledger.ledger import canonical
 from taxledger.ledger.errors import InvariantError, RefusedError, UnavailableError
-from taxledger.nodes.peers import PeerClient, PeerServer
-from taxledger.nodes.pki import Authorities, Credentials, make_credentials
-from taxledger.nodes.tls import TlsFiles
+from taxledger.nodes.identity.pki import Authorities, Credentials, make_credentials
+from taxledger.nodes.identity.tls import TlsFiles
+from taxledger.nodes.peering.transport import PeerClient, PeerServer
 
 NOW = datetime.datetime.now(datetime.UTC)
 

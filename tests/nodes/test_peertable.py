@@ -11,12 +11,12 @@ import chainkit
 
 from taxledger.ledger.members import Member, MemberStatus, encode_member
 from taxledger.ledger.statekeys import member_key
-from taxledger.nodes.addresses import Address
 from taxledger.nodes.home import Home
-from taxledger.nodes.network import create_network
-from taxledger.nodes.peertable import PeerTable
-from taxledger.nodes.pki import Authorities
-from taxledger.nodes.tls import TlsFiles
+from taxledger.nodes.identity.pki import Authorities
+from taxledger.nodes.identity.tls import TlsFiles
+from taxledger.nodes.local.network import create_network
+from taxledger.nodes.peering.addresses import Address
+from taxledger.nodes.peering.table import PeerTable
 
 ENGINE, OTHER = "ab" * 20, "cd" * 20
 

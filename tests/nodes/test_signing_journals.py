@@ -16,9 +16,9 @@ from taxledger.ledger.members import member_of
 from taxledger.ledger.operations import encode_approve, encode_propose
 from taxledger.ledger.store import MemoryStore
 from taxledger.nodes.application import Application, Keys
-from taxledger.nodes.birthtokens import fresh_uses, make_token, may_sign, spend_token, token_path
 from taxledger.nodes.home import Home
-from taxledger.nodes.network import create_network
+from taxledger.nodes.identity.birthtokens import fresh_uses, make_token, may_sign, spend_token, token_path
+from taxledger.nodes.local.network import create_network
 
 BOTH = frozenset({"vote", "cosign"})
 

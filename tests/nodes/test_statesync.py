@@ -24,14 +24,14 @@ from taxledger.ledger.policy import encode_policy
 from taxledger.ledger.snapshot import decode_manifest
 from taxledger.ledger.snapshotinstall import verify_manifest
 from taxledger.nodes.application import Application, Keys, encode_cosign
-from taxledger.nodes.halting import read_halt, write_halt
+from taxledger.nodes.forks.halting import read_halt, write_halt
 from taxledger.nodes.home import Home
-from taxledger.nodes.network import create_network
+from taxledger.nodes.local.network import create_network
 from taxledger.nodes.ordering.cometbft import messages as abci
 from taxledger.nodes.ordering.cometbft.statesync import LightServer, Markers, on_engine_rpc, trusted_block
 from taxledger.nodes.replica import Replica
-from taxledger.nodes.snapshots import SnapshotKeeper, kept_heights
-from taxledger.nodes.statesync import fetch_snapshot, place_store, stored_height
+from taxledger.nodes.statesync.fetching import fetch_snapshot, place_store, stored_height
+from taxledger.nodes.statesync.snapshots import SnapshotKeeper, kept_heights
 
 
 @dataclass

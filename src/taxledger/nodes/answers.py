@@ -34,7 +34,7 @@ from taxledger.nodes.history import history_of
 from taxledger.nodes.home import HomeConfig
 from taxledger.nodes.logs import get_logger
 from taxledger.nodes.notes import Notes
-from taxledger.nodes.peers import PeerClient
+from taxledger.nodes.peering.transport import PeerClient
 from taxledger.nodes.policies import links_file
 from taxledger.nodes.replica import CertifiedState, Replica
 

@@ -30,7 +30,7 @@ from taxledger.ledger.members import Member
 from taxledger.ledger.merkle import frontier_at
 from taxledger.ledger.policy import quorum
 from taxledger.ledger.transaction import Transaction
-from taxledger.nodes.birthtokens import JOURNAL_LOST
+from taxledger.nodes.identity.birthtokens import JOURNAL_LOST
 from taxledger.nodes.signatures import SignatureMemory
 
 __all__ = ["Application", "CosignMessage", "Info", "KeyFinder", "Keys", "decode_cosign", "encode_cosign"]

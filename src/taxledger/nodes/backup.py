@@ -45,9 +45,9 @@ from typing import IO, Any
 
 from taxledger.ledger.errors import FormatError, InputError, UnavailableError
 from taxledger.ledger.genesis import chain_id
-from taxledger.nodes.birthtokens import fresh_uses, has_token
 from taxledger.nodes.ceremony.newhome import fresh_folder
 from taxledger.nodes.home import Home, place_file, sync_folder
+from taxledger.nodes.identity.birthtokens import fresh_uses, has_token
 from taxledger.nodes.ordering.cometbft.files import ENGINE_NAME, begin_voting
 
 __all__ = ["BackupFacts", "backup_home", "check_not_moved", "restore_home"]

@@ -25,7 +25,7 @@ from taxledger.ledger.execute import Executed
 from taxledger.ledger.members import Member, validators_of
 from taxledger.ledger.policy import quorum
 from taxledger.nodes.application import Application, CosignMessage, decode_cosign, encode_cosign
-from taxledger.nodes.contradictions import Contradictions, Fork
+from taxledger.nodes.forks.contradictions import Contradictions, Fork
 
 __all__ = ["Certification", "Fork"]
 

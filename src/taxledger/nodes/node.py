@@ -40,29 +40,29 @@ from taxledger.nodes.answers import Answers
 from taxledger.nodes.application import Application
 from taxledger.nodes.backup import check_not_moved
 from taxledger.nodes.custodian.dossier import Custodian
-from taxledger.nodes.enginecheck import check_engine
-from taxledger.nodes.forkfiles import ForkFiles
-from taxledger.nodes.halting import HALTED_EXIT_STATUS, read_halt, write_halt
+from taxledger.nodes.forks.files import ForkFiles
+from taxledger.nodes.forks.halting import HALTED_EXIT_STATUS, read_halt, write_halt
 from taxledger.nodes.home import Home, host_port
-from taxledger.nodes.identity import TlsIdentity
-from taxledger.nodes.lifeline import bind_to_parent
+from taxledger.nodes.identity.certificates import TlsIdentity
+from taxledger.nodes.identity.memberkeys import KeyInForce
+from taxledger.nodes.identity.signingkeys import HomeKeyFinder, load_keys, spend_tokens
+from taxledger.nodes.identity.trust import Trust
+from taxledger.nodes.identity.upkeep import Upkeep
+from taxledger.nodes.local.enginecheck import check_engine
+from taxledger.nodes.local.lifeline import bind_to_parent
 from taxledger.nodes.logs import configure_logs, get_logger
-from taxledger.nodes.memberkeys import KeyInForce
 from taxledger.nodes.metrics import IdentityMetrics, NodeMetrics
 from taxledger.nodes.opening import open_chain
 from taxledger.nodes.ordering.cometbft.engine import CometBft
 from taxledger.nodes.ordering.embedded.follower import Follower
 from taxledger.nodes.ordering.embedded.sequencer import Sequencer
-from taxledger.nodes.peers import PeerClient, PeerServer
-from taxledger.nodes.peertable import PeerTable
+from taxledger.nodes.peering.table import PeerTable
+from taxledger.nodes.peering.transport import PeerClient, PeerServer
 from taxledger.nodes.replica import FATAL_EXIT_STATUS, CertifiedState, Replica
 from taxledger.nodes.sealed.homekeys import has_key_provider, open_key_provider
 from taxledger.nodes.settings import NodeSettings
 from taxledger.nodes.sharing import Sharing
-from taxledger.nodes.signingkeys import HomeKeyFinder, load_keys, spend_tokens
-from taxledger.nodes.snapshotparts import SnapshotParts
-from taxledger.nodes.trust import Trust
-from taxledger.nodes.upkeep import Upkeep
+from taxledger.nodes.statesync.parts import SnapshotParts
 
 __all__ = ["Node", "main"]
 

@@ -12,7 +12,7 @@ from taxledger.ledger.checkpoint import Checkpoint, encode_note, sign_checkpoint
 from taxledger.ledger.errors import FormatError, RefusedError, UnavailableError, VerificationError
 from taxledger.ledger.merkle import frontier_at
 from taxledger.nodes.application import Keys
-from taxledger.nodes.peers import PeerClient
+from taxledger.nodes.peering.transport import PeerClient
 from taxledger.nodes.replica import CertifiedState, Replica
 
 __all__ = ["Notes"]

@@ -9,7 +9,7 @@ from taxledger.ledger.errors import InvariantError
 from taxledger.ledger.scrub import first_fault
 from taxledger.ledger.statemap import PageCache
 from taxledger.ledger.store import Store
-from taxledger.nodes.halting import HALTED_EXIT_STATUS, write_halt
+from taxledger.nodes.forks.halting import HALTED_EXIT_STATUS, write_halt
 from taxledger.nodes.home import Home
 
 __all__ = ["open_chain"]

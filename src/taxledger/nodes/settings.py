@@ -8,7 +8,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from taxledger.ledger import limits
-from taxledger.nodes.pki import CERTIFICATE_HOURS
+from taxledger.nodes.identity.pki import CERTIFICATE_HOURS
 
 __all__ = ["NodeSettings"]
 

@@ -28,9 +28,9 @@ from taxledger.nodes.custodian.permitting import Permitter
 from taxledger.nodes.custodian.predicatekeeper import PredicateKeeper
 from taxledger.nodes.custodian.vault import Vault
 from taxledger.nodes.home import Home
-from taxledger.nodes.memberkeys import KeyInForce, hpke_key_of
+from taxledger.nodes.identity.memberkeys import KeyInForce, hpke_key_of
 from taxledger.nodes.own import OwnTransactions
-from taxledger.nodes.peers import Handler, PeerClient
+from taxledger.nodes.peering.transport import Handler, PeerClient
 from taxledger.nodes.policies import policy_of
 from taxledger.nodes.recipient.asking import Recipient
 from taxledger.nodes.recipient.pledging import Lender

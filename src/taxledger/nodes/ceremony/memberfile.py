@@ -29,8 +29,8 @@ from taxledger.nodes.homeconfig import (
     check_address,
     host_port,
 )
+from taxledger.nodes.identity.pki import authority_hash, verify_authority_signature
 from taxledger.nodes.ordering.cometbft.settings import node_id
-from taxledger.nodes.pki import authority_hash, verify_authority_signature
 
 __all__ = [
     "LEDGER_KEYS",

@@ -20,8 +20,8 @@ from taxledger.ledger.policydate import Verified
 from taxledger.ledger.schemas import encode_schema
 from taxledger.nodes.ceremony.memberfile import MemberFile, entry_of
 from taxledger.nodes.homeconfig import MEMBER_NAME, ROLES, Peer, check_engine_peer, host_port
+from taxledger.nodes.identity.pki import authority_hash, split_certificates
 from taxledger.nodes.ordering.cometbft.files import decode_engine_begin
-from taxledger.nodes.pki import authority_hash, split_certificates
 
 __all__ = [
     "NETWORK_FILE_BYTES_MAX",

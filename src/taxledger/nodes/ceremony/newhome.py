@@ -20,7 +20,6 @@ from pathlib import Path
 
 from taxledger.ledger.crypto import Signer
 from taxledger.ledger.errors import FormatError, InputError, UnavailableError
-from taxledger.nodes.birthtokens import make_token
 from taxledger.nodes.ceremony.memberfile import (
     MEMBER_FILE_BYTES_MAX,
     MemberFile,
@@ -33,8 +32,9 @@ from taxledger.nodes.ceremony.memberfile import (
 )
 from taxledger.nodes.home import read_secret, sync_folder, write_secret
 from taxledger.nodes.homeconfig import host_port
-from taxledger.nodes.hpke import public_key_of
-from taxledger.nodes.pki import make_credentials, sign_as_authority
+from taxledger.nodes.identity.birthtokens import make_token
+from taxledger.nodes.identity.hpke import public_key_of
+from taxledger.nodes.identity.pki import make_credentials, sign_as_authority
 
 __all__ = [
     "GrantAccess",

@@ -93,8 +93,8 @@ def _joining_parts(office: Office, file: MemberFile) -> list[Any]:
 def _keep_authority(office: Office, file: MemberFile) -> None:
     """Where this home's node finds the certificate when the ledger names its hash; the others ask that node."""
     from taxledger.nodes.home import place_file
-    from taxledger.nodes.pki import authority_hash
-    from taxledger.nodes.trust import KNOWN_FOLDER
+    from taxledger.nodes.identity.pki import authority_hash
+    from taxledger.nodes.identity.trust import KNOWN_FOLDER
 
     pem = file.tls_authority.encode("ascii")
     path = office.home.tls_folder / KNOWN_FOLDER / f"{authority_hash(pem).hex()[:16]}.pem"
@@ -135,7 +135,7 @@ def replace(
     Example: taxledger member replace --home net/tax bank3 bank4.json
     """
     from taxledger.nodes.cli.ceremony import read_member_file
-    from taxledger.nodes.membership import member_named
+    from taxledger.nodes.identity.membership import member_named
 
     read = read_member_file(file)
     with open_office(home) as office:

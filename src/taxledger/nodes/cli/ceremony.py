@@ -244,16 +244,16 @@ def bundle(
 
     Example: taxledger network bundle --home net/tax -o network.json
     """
-    from taxledger.nodes.addresses import known_peers
     from taxledger.nodes.ceremony.networkfile import NetworkFile, NetworkMember, encode_network_file
     from taxledger.nodes.cli.office import open_office
-    from taxledger.nodes.membership import ROLE_NAMES
+    from taxledger.nodes.identity.membership import ROLE_NAMES
+    from taxledger.nodes.identity.pki import authority_hash, split_certificates
     from taxledger.nodes.ordering.cometbft.files import (
         encode_engine_begin,
         has_engine_begin,
         read_engine_begin,
     )
-    from taxledger.nodes.pki import authority_hash, split_certificates
+    from taxledger.nodes.peering.addresses import known_peers
 
     with open_office(home) as office:
         opened, members = office.home, {each.number: each for each in office.now.members}

@@ -150,7 +150,7 @@ def list_forks(home: HomeOption, as_json: JsonOption = False) -> None:
     """
     from taxledger.ledger.fork import verify_fork
     from taxledger.ledger.policy import decode_policy
-    from taxledger.nodes.forkfiles import FOLDER
+    from taxledger.nodes.forks.files import FOLDER
 
     opened = open_home(home)
     policy = decode_policy(opened.policy())
@@ -183,7 +183,7 @@ def submit(home: HomeOption, file: FileArgument) -> None:
     from taxledger.ledger.forkformat import VoteFork, encode_fork
     from taxledger.ledger.operations import encode_propose
     from taxledger.nodes.cli.office import open_office, say_state
-    from taxledger.nodes.membership import what_changes
+    from taxledger.nodes.identity.membership import what_changes
 
     _, fork = _read(file)
     with open_office(home) as office:

@@ -31,7 +31,7 @@ from taxledger.nodes.cli.output import (
 if TYPE_CHECKING:
     from taxledger.ledger.governance import Proposal
     from taxledger.ledger.members import Member
-    from taxledger.nodes.membership import Membership
+    from taxledger.nodes.identity.membership import Membership
 
 __all__ = ["register"]
 
@@ -47,7 +47,7 @@ _FILE_BYTES_MAX = 1 << 20
 
 
 def _as_json(member: Member) -> dict[str, Any]:
-    from taxledger.nodes.membership import ROLE_NAMES, STATUS_NAMES
+    from taxledger.nodes.identity.membership import ROLE_NAMES, STATUS_NAMES
 
     return {
         "number": member.number,
@@ -84,7 +84,7 @@ def show(home: HomeOption, name: NameArgument, as_json: JsonOption = False) -> N
 
     Example: taxledger member show --home net/bank1 tax
     """
-    from taxledger.nodes.membership import member_named
+    from taxledger.nodes.identity.membership import member_named
 
     with open_office(home) as office:
         facts = _as_json(member_named(office.now.members, name))
@@ -114,7 +114,7 @@ def proposals(home: HomeOption, as_json: JsonOption = False) -> None:
 
 
 def _proposal_facts(proposal: Proposal, now: Membership) -> dict[str, Any]:
-    from taxledger.nodes.membership import PROPOSAL_STATE_NAMES, proposal_text
+    from taxledger.nodes.identity.membership import PROPOSAL_STATE_NAMES, proposal_text
 
     names = {each.number: each.name for each in now.members}
     return {
@@ -144,8 +144,8 @@ def rotate(
 
     Example: taxledger member rotate --home net/bank1 --key transaction
     """
-    from taxledger.nodes.identity import TlsIdentity
-    from taxledger.nodes.membership import rotate as change_of
+    from taxledger.nodes.identity.certificates import TlsIdentity
+    from taxledger.nodes.identity.membership import rotate as change_of
     from taxledger.nodes.settings import NodeSettings
 
     with open_office(home) as office:
@@ -165,7 +165,7 @@ def propose(
 
     Example: taxledger member propose --home net/tax net/auditor/proposal.json
     """
-    from taxledger.nodes.membership import decode_proposal_file
+    from taxledger.nodes.identity.membership import decode_proposal_file
 
     data = read_file(file, bytes_max=_FILE_BYTES_MAX)
     with open_office(home) as office:
@@ -180,7 +180,7 @@ def approve(
     Example: taxledger member approve --home net/bank1 5d41402abc4b2a76b9719d911017c592
     """
     from taxledger.ledger.operations import encode_approve
-    from taxledger.nodes.membership import proposal_text
+    from taxledger.nodes.identity.membership import proposal_text
 
     with open_office(home) as office:
         found = [each for each in office.now.proposals if each.id.hex() == proposal.lower()]
@@ -193,7 +193,7 @@ def approve(
 
 def _status_command(status: int, verb: str, text: str) -> Any:
     def command(home: HomeOption, name: NameArgument, output: OutputOption = None) -> None:
-        from taxledger.nodes.membership import member_named, set_status
+        from taxledger.nodes.identity.membership import member_named, set_status
 
         with open_office(home) as office:
             member = member_named(office.now.members, name)
@@ -226,7 +226,7 @@ def certificate(
 
     from taxledger.ledger.errors import FormatError
     from taxledger.nodes.home import read_secret
-    from taxledger.nodes.identity import TlsIdentity
+    from taxledger.nodes.identity.certificates import TlsIdentity
     from taxledger.nodes.settings import NodeSettings
 
     opened = open_home(home)

@@ -16,7 +16,7 @@ from taxledger.ledger.errors import InputError
 from taxledger.nodes.cli.output import JsonOption, missing_package, note, print_json, print_table, say
 
 if TYPE_CHECKING:
-    from taxledger.nodes.control import NodeFacts
+    from taxledger.nodes.local.control import NodeFacts
 
 __all__ = [
     "grant_all_scopes",
@@ -59,7 +59,7 @@ def make_network(
     issues: Mapping[str, Sequence[int]] | None = None,
 ) -> None:
     """``create_network`` at the present instant, with API keys of every scope."""
-    from taxledger.nodes.network import create_network
+    from taxledger.nodes.local.network import create_network
 
     create_network(
         directory,
@@ -157,7 +157,7 @@ def start(
     Example: taxledger network start net
     """
     require_node_packages()
-    from taxledger.nodes.control import find_homes, start_network
+    from taxledger.nodes.local.control import find_homes, start_network
 
     for engine in sorted({home.config.engine for home in find_homes(directory)}):
         require_engine(engine)
@@ -170,7 +170,7 @@ def stop(directory: DirectoryArgument, member: MemberOption = None) -> None:
 
     Example: taxledger network stop net --member bank1
     """
-    from taxledger.nodes.control import stop_network
+    from taxledger.nodes.local.control import stop_network
 
     what = member or "the network"
     say(f"{what} is stopped" if stop_network(directory, member=member) else f"{what} was not running")
@@ -181,7 +181,7 @@ def status(directory: DirectoryArgument, as_json: JsonOption = False) -> None:
 
     Example: taxledger network status net --json
     """
-    from taxledger.nodes.control import network_status
+    from taxledger.nodes.local.control import network_status
 
     facts = network_status(directory)
     if as_json:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from taxledger.ledger.governance import Proposal
     from taxledger.ledger.members import Member
     from taxledger.nodes.home import Home
-    from taxledger.nodes.membership import Membership
+    from taxledger.nodes.identity.membership import Membership
 
 __all__ = ["Office", "open_office", "propose_change", "propose_or_write", "read_membership", "say_state"]
 
@@ -49,7 +49,7 @@ class Office:
         from taxledger.ledger.limits import transaction_lifetime_s_max
         from taxledger.ledger.rules import RESULT_NAMES
         from taxledger.ledger.transaction import sign_transaction
-        from taxledger.nodes.memberkeys import KeyInForce
+        from taxledger.nodes.identity.memberkeys import KeyInForce
 
         iat_s = int(time.time())
         raw = sign_transaction(
@@ -79,7 +79,7 @@ def open_office(path: Path) -> Iterator[Office]:
 
 
 def read_membership(client: Client) -> Membership:
-    from taxledger.nodes.membership import membership_of
+    from taxledger.nodes.identity.membership import membership_of
 
     entries = client.state(b"\x06", b"\x0b").entries
     return membership_of(entries[b"\x06"], entries[b"\x0b"])
@@ -97,7 +97,7 @@ def _check_none_pending(office: Office, change: Sequence[Any]) -> Proposal | Non
 
 def propose_change(office: Office, change: Sequence[Any]) -> None:
     from taxledger.ledger.operations import encode_propose
-    from taxledger.nodes.membership import what_changes
+    from taxledger.nodes.identity.membership import what_changes
 
     say(what_changes(change, office.now.members))
     known = _check_none_pending(office, change)
@@ -133,7 +133,7 @@ def say_state(office: Office, proposal_id: bytes) -> None:
 
 def propose_or_write(office: Office, change: Sequence[Any], output: Path | None, reason: str) -> None:
     """A validator proposes; for anyone else the proposal becomes a file that a validator proposes."""
-    from taxledger.nodes.membership import encode_proposal_file, what_changes
+    from taxledger.nodes.identity.membership import encode_proposal_file, what_changes
 
     if office.own.is_validator and output is None:
         propose_change(office, change)

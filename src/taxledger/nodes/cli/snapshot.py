@@ -24,7 +24,7 @@ def sync(home: HomeOption) -> None:
 
     Example: taxledger member sync --home /srv/taxledger/bank1
     """
-    from taxledger.nodes.joining import sync_home
+    from taxledger.nodes.statesync.joining import sync_home
 
     opened = open_home(home)
     note("asking the other members for a snapshot")
@@ -41,7 +41,7 @@ def list_snapshots(home: HomeOption, as_json: JsonOption = False) -> None:
     Example: taxledger snapshot list --home net/bank1
     """
     from taxledger.ledger.snapshot import decode_manifest
-    from taxledger.nodes.snapshots import kept_heights, read_manifest, snapshot_folder
+    from taxledger.nodes.statesync.snapshots import kept_heights, read_manifest, snapshot_folder
 
     folder = snapshot_folder(open_home(home).path)
     found = [(height, decode_manifest(read_manifest(folder, height))) for height in kept_heights(folder)]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from taxledger.nodes.custodian.outbox import Receipt
     from taxledger.nodes.custodian.vault import Vault
     from taxledger.nodes.home import Home
-    from taxledger.nodes.memberkeys import KeyInForce
+    from taxledger.nodes.identity.memberkeys import KeyInForce
 
 __all__ = ["ClientSubmitter", "Desk", "open_desk"]
 
@@ -119,7 +119,7 @@ def open_desk(home: Home) -> Iterator[Desk]:
         InputError: this member issues nothing, or its keys can't be read.
     """
     from taxledger.nodes.custodian.vault import Vault
-    from taxledger.nodes.memberkeys import KeyInForce
+    from taxledger.nodes.identity.memberkeys import KeyInForce
     from taxledger.nodes.sealed.homekeys import open_key_provider
 
     leaf = home.genesis()

@@ -27,7 +27,7 @@ from taxledger.nodes.custodian.rids import RidKeys
 from taxledger.nodes.custodian.staging import next_version
 from taxledger.nodes.custodian.tags import require_accepted
 from taxledger.nodes.custodian.vault import StoredVersion, TagEntry, Vault
-from taxledger.nodes.memberkeys import TransactionSigner
+from taxledger.nodes.identity.memberkeys import TransactionSigner
 
 __all__ = ["REASONS", "Amender", "RecordHistory", "VersionNote", "check_reason", "record_history"]
 

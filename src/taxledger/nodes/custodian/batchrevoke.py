@@ -30,7 +30,7 @@ from taxledger.nodes.custodian.batchmembers import BatchMember, members_of_batch
 from taxledger.nodes.custodian.outbox import STAGE_CHANGE, Outbox, Submitter, Transaction
 from taxledger.nodes.custodian.tags import require_accepted
 from taxledger.nodes.custodian.vault import Vault
-from taxledger.nodes.memberkeys import TransactionSigner
+from taxledger.nodes.identity.memberkeys import TransactionSigner
 
 __all__ = ["BatchRevocation", "revoke_batch"]
 

@@ -38,7 +38,7 @@ from taxledger.nodes.custodian.consentgate import ConsentGate
 from taxledger.nodes.custodian.custody import CustodyBook, ShownRecord, Use
 from taxledger.nodes.custodian.dossier import Custodian
 from taxledger.nodes.custodian.openuses import OpenUses
-from taxledger.nodes.hpke import hpke_seal
+from taxledger.nodes.identity.hpke import hpke_seal
 from taxledger.nodes.logs import get_logger
 from taxledger.nodes.notes import Notes
 from taxledger.nodes.replica import CertifiedState

@@ -55,8 +55,8 @@ from taxledger.nodes.custodian.outbox import (
 from taxledger.nodes.custodian.predicatebook import PredicateBook
 from taxledger.nodes.custodian.tags import require_accepted
 from taxledger.nodes.custodian.vault import Vault
+from taxledger.nodes.identity.memberkeys import TransactionSigner
 from taxledger.nodes.logs import get_logger
-from taxledger.nodes.memberkeys import TransactionSigner
 
 __all__ = ["Eraser"]
 

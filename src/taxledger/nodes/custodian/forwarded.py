@@ -12,7 +12,7 @@ from taxledger.api.custody import ConsentReceipt
 from taxledger.ledger.consent import decode_artefact
 from taxledger.ledger.errors import FormatError, RefusedError
 from taxledger.ledger.shapes import items
-from taxledger.nodes.peers import Handler
+from taxledger.nodes.peering.transport import Handler
 
 __all__ = ["grant_handler"]
 

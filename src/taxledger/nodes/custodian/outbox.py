@@ -31,7 +31,7 @@ from taxledger.ledger.operations import Amend, Attest, Operation, Revoke, TagKey
 from taxledger.ledger.statekeys import month_prefix
 from taxledger.ledger.transaction import decode_transaction, sign_transaction
 from taxledger.nodes.custodian.vault import Vault
-from taxledger.nodes.memberkeys import KeyInForce, TransactionSigner, signer_now
+from taxledger.nodes.identity.memberkeys import KeyInForce, TransactionSigner, signer_now
 
 __all__ = [
     "OPERATION_ERASE",

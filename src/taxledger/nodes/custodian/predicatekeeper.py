@@ -18,8 +18,8 @@ from taxledger.nodes.custodian.predicateinputs import CertifiedFacts
 from taxledger.nodes.custodian.predicates import answer_predicates
 from taxledger.nodes.custodian.predicatewatch import Blocks, watch_blocks
 from taxledger.nodes.custodian.vault import Vault
+from taxledger.nodes.identity.memberkeys import TransactionSigner
 from taxledger.nodes.logs import get_logger
-from taxledger.nodes.memberkeys import TransactionSigner
 from taxledger.nodes.replica import CertifiedState, Replica
 
 __all__ = ["PredicateKeeper", "as_of_date"]

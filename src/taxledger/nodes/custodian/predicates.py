@@ -33,7 +33,7 @@ from taxledger.nodes.custodian.predicateinputs import CertifiedFacts, InputReade
 from taxledger.nodes.custodian.superseding import PREDICATE_SCHEMA, is_valid, supersede
 from taxledger.nodes.custodian.tags import require_accepted
 from taxledger.nodes.custodian.vault import TagEntry, Vault
-from taxledger.nodes.memberkeys import TransactionSigner
+from taxledger.nodes.identity.memberkeys import TransactionSigner
 
 __all__ = ["CertifiedFacts", "PredicateAnswer", "answer_predicates", "consent_subject"]
 

@@ -26,7 +26,7 @@ from taxledger.nodes.custodian.predicatebook import PredicateBook
 from taxledger.nodes.custodian.superseding import supersede
 from taxledger.nodes.custodian.tags import require_accepted
 from taxledger.nodes.custodian.vault import Vault
-from taxledger.nodes.memberkeys import TransactionSigner
+from taxledger.nodes.identity.memberkeys import TransactionSigner
 
 __all__ = ["Blocks", "LedgerBlock", "changed_places", "watch_blocks"]
 

@@ -38,7 +38,7 @@ from taxledger.nodes.custodian.submission import Submission
 from taxledger.nodes.custodian.tags import Keyring, require_accepted
 from taxledger.nodes.custodian.vault import Vault
 from taxledger.nodes.custodian.verdicts import Verdicts
-from taxledger.nodes.memberkeys import TransactionSigner
+from taxledger.nodes.identity.memberkeys import TransactionSigner
 from taxledger.nodes.sources.rows import BadRow, DatedSource, RowChange, Source
 
 __all__ = ["BATCH_RECORDS", "Progress", "Uploader"]

@@ -36,13 +36,14 @@ from taxledger.ledger.policydate import Verified
 from taxledger.ledger.signingjournals import has_vote_journal
 from taxledger.nodes.application import Application
 from taxledger.nodes.backup import check_not_moved
-from taxledger.nodes.birthtokens import make_token
-from taxledger.nodes.control import LOCK_NAME, find_homes
 from taxledger.nodes.handover.agreeing import hand_over_all
 from taxledger.nodes.handover.party import Party
 from taxledger.nodes.home import Home, place_file
 from taxledger.nodes.homeconfig import encode_config
-from taxledger.nodes.network import free_ports
+from taxledger.nodes.identity.birthtokens import make_token
+from taxledger.nodes.identity.signingkeys import load_keys, spend_tokens
+from taxledger.nodes.local.control import LOCK_NAME, find_homes
+from taxledger.nodes.local.network import free_ports
 from taxledger.nodes.ordering.cometbft.files import (
     EngineBegin,
     has_engine_begin,
@@ -51,7 +52,6 @@ from taxledger.nodes.ordering.cometbft.files import (
     write_engine_begin,
 )
 from taxledger.nodes.ordering.cometbft.settings import node_id
-from taxledger.nodes.signingkeys import load_keys, spend_tokens
 
 __all__ = ["Migrated", "migrate_network"]
 

@@ -41,10 +41,10 @@ from taxledger.ledger.operations import encode_consent
 from taxledger.ledger.policy import Policy
 from taxledger.ledger.query import Query
 from taxledger.ledger.shapes import array, fixed_bytes, integer, items
-from taxledger.nodes.hpke import hpke_open
+from taxledger.nodes.identity.hpke import hpke_open
 from taxledger.nodes.logs import get_logger
 from taxledger.nodes.own import OwnTransactions, require_accepted
-from taxledger.nodes.peers import PeerClient
+from taxledger.nodes.peering.transport import PeerClient
 from taxledger.nodes.recipient.forwarding import forward_artefact
 
 __all__ = ["Kept", "Recipient"]

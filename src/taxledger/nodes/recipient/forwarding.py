@@ -14,7 +14,7 @@ from taxledger.ledger import canonical, limits
 from taxledger.ledger.consent import Artefact, decode_artefact
 from taxledger.ledger.errors import InputError, RefusedError, UnavailableError, VerificationError
 from taxledger.ledger.shapes import fixed_bytes, integer, items
-from taxledger.nodes.peers import PeerClient
+from taxledger.nodes.peering.transport import PeerClient
 
 __all__ = ["forward_artefact"]
 

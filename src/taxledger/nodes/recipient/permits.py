@@ -11,7 +11,7 @@ from taxledger.ledger.members import StateReader, member_of
 from taxledger.ledger.permit import decode_permit, verify_permit
 from taxledger.ledger.shapes import items
 from taxledger.ledger.statekeys import split_record_key
-from taxledger.nodes.peers import PeerClient
+from taxledger.nodes.peering.transport import PeerClient
 
 __all__ = ["ask_permits"]
 

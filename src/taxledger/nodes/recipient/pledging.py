@@ -29,7 +29,7 @@ from taxledger.ledger.transaction import decode_transaction
 from taxledger.nodes.background import Background, Locks
 from taxledger.nodes.notes import Notes
 from taxledger.nodes.own import SENT_TABLE, OwnTransactions, Sent, StoredTransactions, require_accepted
-from taxledger.nodes.peers import PeerClient
+from taxledger.nodes.peering.transport import PeerClient
 from taxledger.nodes.recipient.permits import ask_permits
 from taxledger.nodes.replica import CertifiedState
 from taxledger.nodes.sealed.database import Database

@@ -120,7 +120,7 @@ def procurement_loan(stage: Stage, tale: Tale, cast: Cast, desk: LendingDesk) ->
 
 def silent_custodian(stage: Stage, tale: Tale, cast: Cast, desk: LendingDesk) -> None:
     """Of two custodians one is down: 'incomplete', no refusal. It comes back, and the loan is approved."""
-    from taxledger.nodes.control import start_network, stop_network
+    from taxledger.nodes.local.control import start_network, stop_network
 
     with tale.step(
         "An electricity loan asks two custodians; one is silent: incomplete, not refused",

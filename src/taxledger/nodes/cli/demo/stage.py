@@ -15,7 +15,7 @@ from taxledger.ledger.kinds import KINDS
 from taxledger.nodes.cli.output import open_home
 
 if TYPE_CHECKING:
-    from taxledger.nodes.control import NodeFacts
+    from taxledger.nodes.local.control import NodeFacts
 
 __all__ = ["ISSUES", "OBSERVERS", "VALIDATORS", "Stage", "prepare", "running", "wait_for"]
 
@@ -70,7 +70,7 @@ class Stage:
 
     def facts(self, member: str) -> NodeFacts:
         """What the member's node says of itself."""
-        from taxledger.nodes.control import network_status
+        from taxledger.nodes.local.control import network_status
 
         return next(each for each in network_status(self.network) if each.name == member)
 
@@ -81,7 +81,7 @@ def prepare(folder: Path) -> Stage:
     Raises:
         InputError: it holds something else.
     """
-    from taxledger.nodes.control import stop_network
+    from taxledger.nodes.local.control import stop_network
 
     if (folder / _MARKER).exists():
         if (folder / "network" / "policy.txt").exists():
@@ -97,7 +97,7 @@ def prepare(folder: Path) -> Stage:
 @contextmanager
 def running(stage: Stage) -> Iterator[None]:
     """The network runs inside, and never outlives it."""
-    from taxledger.nodes.control import start_network, stop_network
+    from taxledger.nodes.local.control import start_network, stop_network
 
     try:
         start_network(stage.network)

@@ -84,7 +84,7 @@ def _run(stage: Stage, tale: Tale, seed: int, enterprises: int, engine: str) -> 
 
 def _show_status(stage: Stage) -> list[dict[str, object]]:
     from taxledger.ledger.kinds import kind_name
-    from taxledger.nodes.control import network_status
+    from taxledger.nodes.local.control import network_status
 
     found: list[dict[str, object]] = []
     for each in network_status(stage.network):

@@ -31,7 +31,7 @@ from taxledger.nodes.ordering.cometbft.peering import Peering
 from taxledger.nodes.ordering.cometbft.rpc import EngineRpc
 from taxledger.nodes.ordering.cometbft.server import AbciServer
 from taxledger.nodes.ordering.cometbft.shares import Shares
-from taxledger.nodes.peers import PeerClient
+from taxledger.nodes.peering.transport import PeerClient
 from taxledger.nodes.replica import Replica
 
 __all__ = ["CometBft", "SnapshotService"]

@@ -32,11 +32,11 @@ from taxledger.ledger.crypto import Signer
 from taxledger.ledger.errors import FormatError, InputError, UnavailableError
 from taxledger.ledger.genesis import chain_id, decode_genesis
 from taxledger.ledger.hashing import sha256
-from taxledger.nodes.addresses import known_peers
-from taxledger.nodes.birthtokens import may_sign, spend_token
 from taxledger.nodes.home import Home, place_file
 from taxledger.nodes.homeconfig import HomeConfig
+from taxledger.nodes.identity.birthtokens import may_sign, spend_token
 from taxledger.nodes.ordering.cometbft.settings import BLOCK_BYTES_MAX, StateSync, chain_name, encode_settings
+from taxledger.nodes.peering.addresses import known_peers
 
 __all__ = [
     "ENGINE_NAME",

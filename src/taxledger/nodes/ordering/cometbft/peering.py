@@ -19,7 +19,7 @@ from typing import Any
 
 from taxledger.ledger import canonical, limits
 from taxledger.ledger.errors import FormatError, InputError, TaxledgerError
-from taxledger.nodes.peers import PeerClient
+from taxledger.nodes.peering.transport import PeerClient
 from taxledger.nodes.replica import Replica
 
 __all__ = ["Peering"]

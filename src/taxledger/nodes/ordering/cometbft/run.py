@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from taxledger.ledger.errors import InputError, TaxledgerError
-from taxledger.nodes.control import socket_address
 from taxledger.nodes.home import Home
-from taxledger.nodes.lifeline import bind_to_parent
+from taxledger.nodes.local.control import socket_address
+from taxledger.nodes.local.lifeline import bind_to_parent
 from taxledger.nodes.ordering.cometbft.binary import check_engine
 from taxledger.nodes.ordering.cometbft.files import prepare_engine
 

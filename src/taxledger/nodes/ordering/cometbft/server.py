@@ -25,7 +25,7 @@ from typing import Protocol
 
 from taxledger.ledger import limits
 from taxledger.ledger.errors import FormatError, InputError, LimitError, UnavailableError
-from taxledger.nodes.control import socket_address
+from taxledger.nodes.local.control import socket_address
 from taxledger.nodes.ordering.cometbft import messages as abci
 
 __all__ = ["AbciHandler", "AbciServer"]

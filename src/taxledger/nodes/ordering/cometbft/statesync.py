@@ -1,4 +1,4 @@
-"""CometBFT's side of beginning from a snapshot (``nodes/statesync.py`` brings the ledger's).
+"""CometBFT's side of beginning from a snapshot (``nodes/statesync/fetching.py`` brings the ledger's).
 
 The ledger's snapshot lies in the store before the engine starts, of the block that the engine's block E made. What the
 engine lacks is its own state at E, and it has one way to get it: its state sync. So our nodes offer it *markers*: one
@@ -32,9 +32,9 @@ from taxledger.ledger.snapshotinstall import VerifiedManifest
 from taxledger.nodes.ordering.cometbft import messages as abci
 from taxledger.nodes.ordering.cometbft.rpc import EngineRpc
 from taxledger.nodes.ordering.cometbft.settings import StateSync
-from taxledger.nodes.peers import PeerClient
+from taxledger.nodes.peering.transport import PeerClient
 from taxledger.nodes.replica import Replica
-from taxledger.nodes.snapshots import SnapshotKeeper
+from taxledger.nodes.statesync.snapshots import SnapshotKeeper
 
 __all__ = ["SERVERS", "Markers", "on_engine_rpc", "trusted_block"]
 

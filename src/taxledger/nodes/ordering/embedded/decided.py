@@ -20,7 +20,7 @@ from taxledger.ledger.hashing import log_leaf
 from taxledger.ledger.header import Header, decode_header
 from taxledger.ledger.merkle import root_of
 from taxledger.ledger.rules import decode_result
-from taxledger.nodes.peers import PeerClient
+from taxledger.nodes.peering.transport import PeerClient
 from taxledger.nodes.replica import Replica
 
 __all__ = ["Unlike", "ask_block", "on_block"]

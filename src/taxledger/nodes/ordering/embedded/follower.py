@@ -34,7 +34,7 @@ from taxledger.nodes.ordering.embedded.messages import (
 )
 from taxledger.nodes.ordering.embedded.taking import execute_decided
 from taxledger.nodes.ordering.embedded.votebook import VoteBook
-from taxledger.nodes.peers import PeerClient
+from taxledger.nodes.peering.transport import PeerClient
 from taxledger.nodes.replica import Replica
 
 __all__ = ["Follower"]

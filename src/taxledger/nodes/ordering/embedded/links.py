@@ -21,7 +21,7 @@ from taxledger.nodes.ordering.embedded.messages import (
     decode_answer,
     encode_step,
 )
-from taxledger.nodes.peers import PeerClient
+from taxledger.nodes.peering.transport import PeerClient
 from taxledger.nodes.replica import Replica
 
 __all__ = ["Link"]

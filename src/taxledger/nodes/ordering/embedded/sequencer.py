@@ -35,7 +35,7 @@ from taxledger.nodes.ordering.embedded.messages import (
     encode_votes,
 )
 from taxledger.nodes.ordering.embedded.votebook import VoteBook
-from taxledger.nodes.peers import PeerClient
+from taxledger.nodes.peering.transport import PeerClient
 from taxledger.nodes.replica import Replica
 
 __all__ = ["Sequencer"]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from taxledger.ledger.errors import VerificationError
 from taxledger.ledger.forkformat import VoteFork, encode_fork
 from taxledger.nodes.application import Application
-from taxledger.nodes.contradictions import Fork, suspicion
+from taxledger.nodes.forks.contradictions import Fork, suspicion
 from taxledger.nodes.ordering.embedded.messages import SignedVote
 
 __all__ = ["VoteBook"]

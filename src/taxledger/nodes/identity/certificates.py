@@ -18,7 +18,7 @@ from pathlib import Path
 from taxledger.ledger.errors import FormatError, InputError
 from taxledger.nodes.home import Home, place_file, read_secret
 from taxledger.nodes.homeconfig import host_port
-from taxledger.nodes.pki import (
+from taxledger.nodes.identity.pki import (
     Validity,
     authority_hash,
     certificate_addresses,

@@ -17,14 +17,14 @@ from taxledger.ledger.errors import InputError, RefusedError, TaxledgerError, Un
 from taxledger.ledger.governance import pending_proposal
 from taxledger.ledger.members import member_of
 from taxledger.nodes.home import Home
-from taxledger.nodes.identity import AuthorityFolder, TlsIdentity, is_running_out
+from taxledger.nodes.identity.certificates import AuthorityFolder, TlsIdentity, is_running_out
+from taxledger.nodes.identity.memberkeys import promote_keys
+from taxledger.nodes.identity.tls import TlsFiles
+from taxledger.nodes.identity.trust import Trust, accepted_entry
 from taxledger.nodes.logs import get_logger
-from taxledger.nodes.memberkeys import promote_keys
 from taxledger.nodes.metrics import IdentityMetrics
-from taxledger.nodes.peers import PeerClient, PeerServer
+from taxledger.nodes.peering.transport import PeerClient, PeerServer
 from taxledger.nodes.replica import CertifiedState, Replica
-from taxledger.nodes.tls import TlsFiles
-from taxledger.nodes.trust import Trust, accepted_entry
 
 __all__ = ["Upkeep", "wanted_hashes"]
 

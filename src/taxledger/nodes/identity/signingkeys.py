@@ -7,8 +7,15 @@ from dataclasses import replace
 from taxledger.ledger.crypto import Signer
 from taxledger.ledger.members import Member
 from taxledger.nodes.application import Application, Keys
-from taxledger.nodes.birthtokens import JOURNAL_LOST, USES, fresh_uses, has_token, may_sign, spend_token
 from taxledger.nodes.home import Home
+from taxledger.nodes.identity.birthtokens import (
+    JOURNAL_LOST,
+    USES,
+    fresh_uses,
+    has_token,
+    may_sign,
+    spend_token,
+)
 from taxledger.nodes.ordering.cometbft.files import state_path
 
 __all__ = ["HomeKeyFinder", "load_keys", "spend_tokens"]

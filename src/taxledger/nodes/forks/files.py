@@ -16,7 +16,7 @@ from taxledger.ledger.errors import UnavailableError
 from taxledger.ledger.forkformat import KeyBinding, VoteFork, decode_fork, encode_fork
 from taxledger.ledger.hashing import sha256
 from taxledger.ledger.statekeys import member_key
-from taxledger.nodes.contradictions import Fork
+from taxledger.nodes.forks.contradictions import Fork
 from taxledger.nodes.home import place_file
 from taxledger.nodes.logs import get_logger
 from taxledger.nodes.notes import Notes

@@ -15,7 +15,7 @@ from taxledger.ledger.errors import FormatError, InputError, RefusedError
 from taxledger.ledger.governance import Proposal, ProposalState, pending_proposal
 from taxledger.ledger.members import Member, StateReader, members_of, parse_entry
 from taxledger.nodes.home import place_file
-from taxledger.nodes.pki import Authorities, authority_hash, split_certificates
+from taxledger.nodes.identity.pki import Authorities, authority_hash, split_certificates
 from taxledger.nodes.replica import CertifiedState
 
 __all__ = ["KNOWN_FOLDER", "Trust", "accepted_entry", "authority_hashes", "proposed_entry"]

@@ -19,9 +19,9 @@ from pathlib import Path
 from taxledger.ledger.crypto import Signer
 from taxledger.ledger.errors import InputError, UnavailableError
 from taxledger.ledger.members import Member
-from taxledger.nodes.birthtokens import USES, has_token, make_token, token_path
 from taxledger.nodes.home import Home, place_file, sync_folder
-from taxledger.nodes.hpke import public_key_of
+from taxledger.nodes.identity.birthtokens import USES, has_token, make_token, token_path
+from taxledger.nodes.identity.hpke import public_key_of
 
 __all__ = [
     "ROTATED",

@@ -35,10 +35,10 @@ from taxledger.ledger.setchanges import link_entries
 from taxledger.ledger.snapshot import decode_manifest
 from taxledger.ledger.snapshotinstall import VerifiedManifest, install_snapshot, verify_manifest
 from taxledger.ledger.store import prefix_end
-from taxledger.nodes.halting import clear_halt, read_halt
+from taxledger.nodes.forks.halting import clear_halt, read_halt
 from taxledger.nodes.home import Home, sync_folder
 from taxledger.nodes.logs import get_logger
-from taxledger.nodes.peers import PeerClient
+from taxledger.nodes.peering.transport import PeerClient
 
 __all__ = ["fetch_snapshot", "place_store", "stored_height"]
 

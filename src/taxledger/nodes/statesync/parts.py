@@ -16,9 +16,9 @@ from taxledger.nodes.notes import Notes
 from taxledger.nodes.ordering.cometbft.engine import CometBft
 from taxledger.nodes.ordering.cometbft.files import read_state_sync, write_state_sync
 from taxledger.nodes.ordering.cometbft.statesync import LightServer, Markers, light_servers, on_engine_rpc
-from taxledger.nodes.peers import PeerClient
+from taxledger.nodes.peering.transport import PeerClient
 from taxledger.nodes.replica import Replica
-from taxledger.nodes.snapshots import SnapshotKeeper, snapshot_folder
+from taxledger.nodes.statesync.snapshots import SnapshotKeeper, snapshot_folder
 
 __all__ = ["SnapshotParts"]
 

@@ -30,8 +30,8 @@ from taxledger.ledger.errors import (
     TaxledgerError,
     UnavailableError,
 )
-from taxledger.nodes.pki import Authorities, Validity, validity_of_der
-from taxledger.nodes.tls import TlsFiles, client_context, server_context
+from taxledger.nodes.identity.pki import Authorities, Validity, validity_of_der
+from taxledger.nodes.identity.tls import TlsFiles, client_context, server_context
 
 __all__ = ["Handler", "PeerClient", "PeerServer", "TlsFiles"]
 

@@ -14,11 +14,11 @@ from typing import Any
 from taxledger.ledger import canonical
 from taxledger.ledger.errors import InputError, TaxledgerError
 from taxledger.ledger.members import MemberStatus, StateReader, member_of
-from taxledger.nodes.addresses import Address, AddressBook, known_peers, read_address
 from taxledger.nodes.home import Home
+from taxledger.nodes.identity.pki import Authorities
 from taxledger.nodes.logs import get_logger
-from taxledger.nodes.peers import PeerClient, TlsFiles
-from taxledger.nodes.pki import Authorities
+from taxledger.nodes.peering.addresses import Address, AddressBook, known_peers, read_address
+from taxledger.nodes.peering.transport import PeerClient, TlsFiles
 
 __all__ = ["PeerTable"]
 

@@ -1,6 +1,6 @@
 """The supervisor of a network on one machine: starts nodes and engines, restarts what dies, with growing pauses.
 
-    python -m taxledger.nodes.supervisor DIR     (``taxledger network start`` does it)
+    python -m taxledger.nodes.local.supervisor DIR     (``taxledger network start`` does it)
 
 One supervisor a network, held by a lock on ``DIR/supervisor.lock``. It answers a line of JSON with a line of
 JSON on the socket ``DIR/supervisor.sock``:
@@ -29,7 +29,9 @@ from pathlib import Path
 from typing import Any
 
 from taxledger.ledger.errors import InputError, TaxledgerError
-from taxledger.nodes.control import (
+from taxledger.nodes.forks.halting import HALTED_EXIT_STATUS
+from taxledger.nodes.home import Home
+from taxledger.nodes.local.control import (
     LOCK_NAME,
     PID_NAME,
     SOCKET_NAME,
@@ -38,9 +40,7 @@ from taxledger.nodes.control import (
     node_log_path,
     socket_address,
 )
-from taxledger.nodes.halting import HALTED_EXIT_STATUS
-from taxledger.nodes.home import Home
-from taxledger.nodes.lifeline import PARENT_VARIABLE, end_leftovers
+from taxledger.nodes.local.lifeline import PARENT_VARIABLE, end_leftovers
 
 __all__ = ["Supervisor", "main"]
 
@@ -313,7 +313,7 @@ def main(arguments: list[str] | None = None) -> int:
     """``DIR``: become the supervisor of this network, in the background."""
     given = sys.argv[1:] if arguments is None else arguments
     if len(given) != 1:
-        print("usage: python -m taxledger.nodes.supervisor DIR", file=sys.stderr)
+        print("usage: python -m taxledger.nodes.local.supervisor DIR", file=sys.stderr)
         return 2
     directory = Path(given[0]).resolve()
     with (directory / LOCK_NAME).open("ab") as lock:

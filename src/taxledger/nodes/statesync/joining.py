@@ -16,16 +16,16 @@ from taxledger.ledger.snapshotinstall import VerifiedManifest
 from taxledger.ledger.store import MemoryStore
 from taxledger.nodes.application import Application, Keys
 from taxledger.nodes.home import Home
-from taxledger.nodes.identity import TlsIdentity
+from taxledger.nodes.identity.certificates import TlsIdentity
+from taxledger.nodes.identity.trust import Trust
+from taxledger.nodes.identity.upkeep import Upkeep
 from taxledger.nodes.metrics import IdentityMetrics
 from taxledger.nodes.ordering.cometbft.files import write_state_sync
 from taxledger.nodes.ordering.cometbft.statesync import trusted_block
-from taxledger.nodes.peers import PeerClient
+from taxledger.nodes.peering.transport import PeerClient
 from taxledger.nodes.replica import Replica
 from taxledger.nodes.settings import NodeSettings
-from taxledger.nodes.statesync import fetch_snapshot, place_store
-from taxledger.nodes.trust import Trust
-from taxledger.nodes.upkeep import Upkeep
+from taxledger.nodes.statesync.fetching import fetch_snapshot, place_store
 
 __all__ = ["sync_home"]
 

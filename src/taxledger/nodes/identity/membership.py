@@ -21,8 +21,8 @@ from taxledger.ledger.governance import (
 )
 from taxledger.ledger.members import Member, MemberRole, MemberStatus, decode_member, parse_entry
 from taxledger.nodes.home import Home
-from taxledger.nodes.identity import TlsIdentity
-from taxledger.nodes.memberkeys import next_key, public_half
+from taxledger.nodes.identity.certificates import TlsIdentity
+from taxledger.nodes.identity.memberkeys import next_key, public_half
 
 __all__ = [
     "PROPOSAL_STATE_NAMES",

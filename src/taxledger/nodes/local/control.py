@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from taxledger.ledger.errors import InputError, TaxledgerError, UnavailableError
-from taxledger.nodes.halting import clear_halt, read_halt
+from taxledger.nodes.forks.halting import clear_halt, read_halt
 from taxledger.nodes.home import Client, Home
 from taxledger.nodes.homeconfig import host_port
-from taxledger.nodes.lifeline import end_leftovers
+from taxledger.nodes.local.lifeline import end_leftovers
 from taxledger.nodes.ordering.cometbft.binary import check_engine
 
 __all__ = [
@@ -150,7 +150,7 @@ def _ensure_supervisor(directory: Path) -> None:
     if _ask(directory, {"do": "status"}, timeout_s=10) is not None:
         return
     started = subprocess.run(  # noqa: S603 — our own module, no shell
-        [sys.executable, "-m", "taxledger.nodes.supervisor", str(directory)],
+        [sys.executable, "-m", "taxledger.nodes.local.supervisor", str(directory)],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
