@@ -71,9 +71,11 @@ async def test_an_engine_is_restarted_alone(net: Path) -> None:
     assert node_after == node
     said = json.loads((net / PID_NAME).read_bytes())
     assert (said["nodes"][str(net / "bank1")], said["engines"][str(net / "bank1")]) == (node, engine_after)
+    async with asyncio.timeout(20):
+        while "up" not in engine_log_path(net / "bank1").read_text():  # noqa: ASYNC110 — a file of another process
+            await asyncio.sleep(0.02)
     await watched.stop(None)
     assert not any(is_node_of(pid, net / "bank1") for pid in (node, engine_after))
-    assert "up" in engine_log_path(net / "bank1").read_text()
 
 
 async def test_an_engine_ends_with_its_node(net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
