@@ -203,7 +203,7 @@ def test_keys_are_rotated_on_the_ledger_while_records_come_in(net: RealNetwork, 
     name = 'taxledger_peer_certificate_expires_seconds{peer="bank1"}'
     until(lambda: abs(metrics(net, "tax").get(name, 0) + time.time() - end_s) < 5, "tax hears it")
     shell.change(net, "member", "rotate", "--home", home.path, "--key", "hpke")
-    assert "policy" in shell("member", "rotate", "--home", home.path, "--key", "vote", status=2)
+    assert "expected" in shell("member", "rotate", "--home", home.path, "--key", "master", status=2)
     net.agree()
     net.stop()
     check_ledgers(net, acknowledged)

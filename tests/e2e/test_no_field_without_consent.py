@@ -583,6 +583,7 @@ _NOT_RUN = {
     "network create": "makes a network of its own",
     "network start": "starts nodes",
     "network stop": "stops nodes",
+    "engine install": "builds a program",
     "lend serve": "goes on until it is stopped",
 }
 _FLAGS = {"lend watch": ["--once"], "lend apply": ["--yes"]}

@@ -42,6 +42,7 @@ __all__ = [
     "ENGINE_NAME",
     "EngineBegin",
     "begin_voting",
+    "check_config",
     "decode_engine_begin",
     "encode_engine_begin",
     "encode_engine_genesis",
@@ -281,7 +282,7 @@ def prepare_engine(home: Home) -> Prepared:
         InputError: the ledger has another engine, a key is missing, or ``node.toml`` lacks addresses.
         UnavailableError: a file can't be written.
     """
-    own = [peer for peer in _check(home.config).peers if peer.number == home.config.number]
+    own = [peer for peer in check_config(home.config).peers if peer.number == home.config.number]
     # Those that joined later too; encode_settings leaves out our own.
     config = replace(home.config, peers=(*known_peers(home), *own))
     folder, name = home.engine_folder, chain_name(chain_id(home.genesis()))
@@ -305,7 +306,8 @@ def prepare_engine(home: Home) -> Prepared:
     return Prepared(folder=folder, votes=votes)
 
 
-def _check(config: HomeConfig) -> HomeConfig:
+def check_config(config: HomeConfig) -> HomeConfig:
+    """The same. Raises InputError where this home has no such engine to run."""
     if config.engine != ENGINE_NAME:
         raise InputError(
             f"{config.name} is a member of a network ordered by {config.engine}: no engine to run"

@@ -20,7 +20,7 @@ from taxledger.nodes.home import Home
 from taxledger.nodes.local.control import socket_address
 from taxledger.nodes.local.lifeline import bind_to_parent
 from taxledger.nodes.ordering.cometbft.binary import check_engine
-from taxledger.nodes.ordering.cometbft.files import prepare_engine
+from taxledger.nodes.ordering.cometbft.files import check_config, prepare_engine
 
 __all__ = ["main", "run_engine"]
 
@@ -47,6 +47,7 @@ def run_engine(home: Home) -> NoReturn:
         InputError: the program is missing or another, or the home has no such engine.
         UnavailableError: a file can't be written, or the program does not run.
     """
+    check_config(home.config)  # before the wait, which would have no end
     program = check_engine()
     socket_path = home.engine_folder / "abci.sock"
     while not _listens(socket_path):
