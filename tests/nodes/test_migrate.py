@@ -43,7 +43,7 @@ from taxledger.nodes.ceremony.networkfile import (
     decode_network_file,
     encode_network_file,
 )
-from taxledger.nodes.ceremony.newhome import init_home, prove_member
+from taxledger.nodes.ceremony.newhome import fresh_folder, prove_member, write_member_home
 from taxledger.nodes.cli.network import grant_all_scopes
 from taxledger.nodes.folder import FolderLedger
 from taxledger.nodes.handover.migrating import migrate_network
@@ -497,9 +497,19 @@ def test_a_member_that_joins_gets_what_the_engine_began_with(net: Path, tmp_path
         with pytest.raises(FormatError, match=expected):
             decode_network_file(encode_network_file(replace(file, handover=handover)))
     now, joining = datetime.datetime.now(datetime.UTC), tmp_path / "bank4"
-    init_home(joining, network=file.network, engine="cometbft", name="bank4", role="validator", kinds=[],
-              api_url="http://127.0.0.1:1", peer_url="https://bank4.example:1", engine_address="bank4.example:2",
-              now=now, grant=grant_all_scopes)  # fmt: skip
+    with fresh_folder(joining) as fresh:
+        write_member_home(
+            fresh,
+            network=file.network,
+            engine="cometbft",
+            name="bank4",
+            role="validator",
+            api_url="http://127.0.0.1:1",
+            peer_url="https://bank4.example:1",
+            engine_address="bank4.example:2",
+            now=now,
+            grant=grant_all_scopes,
+        )
     proved = prove_member(joining, chain_id=file.chain_id, number=file.next_number)
     place_file(joining / "member.json", encode_member_file(proved))
     enter_network(joining, decode_network_file(encode_network_file(file)))

@@ -6,9 +6,17 @@ from dataclasses import astuple, dataclass
 from typing import Any
 
 from taxledger.ledger import canonical, hashing, limits
-from taxledger.ledger.errors import FormatError
+from taxledger.ledger.errors import FormatError, InputError, VerificationError
 
-__all__ = ["APP_VERSION", "HEADER_FIRST_BYTE", "Header", "decode_header", "encode_header", "vote_message"]
+__all__ = [
+    "APP_VERSION",
+    "HEADER_FIRST_BYTE",
+    "Header",
+    "decode_header",
+    "encode_header",
+    "header_of_chain",
+    "vote_message",
+]
 
 APP_VERSION = 1
 HEADER_FIRST_BYTE = 0x9E
@@ -98,6 +106,23 @@ def decode_header(leaf: bytes) -> Header:
     _check_integer(header.transactions, 0, limits.block_transactions_max, "transactions")
     _check_integer(header.state_count, 0, limits.integer_max, "state_count")
     _check_integer(header.app_version, APP_VERSION, APP_VERSION, "app_version")
+    return header
+
+
+def header_of_chain(leaf: bytes, chain_id: bytes) -> Header:
+    """The header of a leaf that somebody else shows, of this chain.
+
+    Raises:
+        VerificationError: ``header_mismatch``.
+    """
+    try:
+        header = decode_header(leaf)
+    except InputError as error:
+        raise VerificationError("header_mismatch", f"no header: {error}") from error
+    if header.chain_id != chain_id:
+        raise VerificationError(
+            "header_mismatch", "the chain", expected=chain_id.hex(), got=header.chain_id.hex()
+        )
     return header
 
 

@@ -30,9 +30,9 @@ from taxledger.ledger.checkpoint import (
     validators_hash,
     verify_cosignature,
 )
-from taxledger.ledger.errors import FormatError, InputError, VerificationError
+from taxledger.ledger.errors import FormatError, VerificationError
 from taxledger.ledger.hashing import log_leaf
-from taxledger.ledger.header import Header, decode_header
+from taxledger.ledger.header import Header, header_of_chain
 from taxledger.ledger.members import Member, decode_member, validators_hash_of
 from taxledger.ledger.merkle import inclusion_root, verify_inclusion
 from taxledger.ledger.policy import Policy, encode_policy, quorum, verify_signatures
@@ -207,21 +207,9 @@ def _broken(message: str, *, expected: Any = None, got: Any = None) -> Verificat
     return VerificationError("links_broken", message, expected=expected, got=got)
 
 
-def _header(leaf: bytes, origin: Origin) -> Header:
-    try:
-        header = decode_header(leaf)
-    except InputError as error:
-        raise VerificationError("header_mismatch", f"no header: {error}") from error
-    if header.chain_id != origin.chain_id:
-        raise VerificationError(
-            "header_mismatch", "the chain", expected=origin.chain_id.hex(), got=header.chain_id.hex()
-        )
-    return header
-
-
 def _follow_set(reached: _Reached, link: SetLink, times: _Times) -> _Reached:
     """The next set, if a quorum of the one reached co-signed the header that names it."""
-    header = _header(link.header, parse_origin(reached.origin))
+    header = header_of_chain(link.header, parse_origin(reached.origin).chain_id)
     if header.validators_hash != reached.hash:
         raise _broken(
             "not the validators that the links lead to before",
@@ -250,7 +238,7 @@ def _follow_engine(reached: _Reached, link: EngineLink, times: _Times) -> _Reach
     An honest validator does so only after it left the former engine for good (``handover.py``).
     """
     origin = parse_origin(reached.origin)
-    header = _header(link.header, origin)
+    header = header_of_chain(link.header, origin.chain_id)
     if header.validators_hash != reached.hash:
         raise _broken(
             "not the validators that the links lead to before",
@@ -322,7 +310,7 @@ def _verify_head(
             "policy_mismatch", "the head's origin", expected=reached.origin, got=note.checkpoint.origin
         )
     origin = parse_origin(reached.origin)
-    header = _header(head.header, origin)
+    header = header_of_chain(head.header, origin.chain_id)
     if header.size != note.checkpoint.size:
         raise VerificationError(
             "header_mismatch",

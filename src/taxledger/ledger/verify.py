@@ -29,7 +29,7 @@ from taxledger.ledger.crypto import verify_tag_signature
 from taxledger.ledger.errors import FormatError, InputError, VerificationError
 from taxledger.ledger.evidence import Evidence, Opening, RecordGroup, decode_evidence
 from taxledger.ledger.hashing import log_leaf, sha256
-from taxledger.ledger.header import Header, decode_header
+from taxledger.ledger.header import Header, header_of_chain
 from taxledger.ledger.members import Member, decode_member
 from taxledger.ledger.merkle import verify_inclusion
 from taxledger.ledger.policy import Policy, check_origin, verify_signatures
@@ -158,14 +158,7 @@ def verify_header(leaf: bytes, policy: Policy, note: SignedCheckpoint, engine: s
     origin = parse_origin(policy.origin)
     if engine is not None and origin.engine != engine:
         raise VerificationError("policy_mismatch", "the chain's engine", expected=engine, got=origin.engine)
-    try:
-        header = decode_header(leaf)
-    except InputError as error:
-        raise VerificationError("header_mismatch", f"no header: {error}") from error
-    if header.chain_id != origin.chain_id:
-        raise VerificationError(
-            "header_mismatch", "the chain", expected=origin.chain_id.hex(), got=header.chain_id.hex()
-        )
+    header = header_of_chain(leaf, origin.chain_id)
     if header.size != note.checkpoint.size:
         raise VerificationError(
             "header_mismatch",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+from abc import ABC, abstractmethod
 from typing import Any
 
 from taxledger.api.client import reading
@@ -42,11 +43,12 @@ def question_body(query: Query) -> dict[str, Any]:
     }
 
 
-class ConsentCalls:
+class ConsentCalls(ABC):
     """A part of ``ClientCore``."""
 
+    @abstractmethod
     def _post(self, path: str, content: bytes, media_type: str, **more: Any) -> Request:
-        raise NotImplementedError
+        """A ``POST`` with its Idempotency-Key."""
 
     def _json(self, path: str, body: dict[str, Any], **more: Any) -> Request:
         return self._post(path, json.dumps(body).encode(), _JSON, **more)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -23,17 +24,19 @@ __all__ = ["PledgeCalls"]
 _JSON = "application/json"
 
 
-class PledgeCalls:
+class PledgeCalls(ABC):
     """A part of ``ClientCore``."""
 
     policy: Policy
     _new_key: Callable[[], str]
 
+    @abstractmethod
     def _post(self, path: str, content: bytes, media_type: str, **more: Any) -> Request:
-        raise NotImplementedError
+        """A ``POST`` with its Idempotency-Key."""
 
+    @abstractmethod
     def _times(self, age_ms_max: int | None) -> dict[str, int]:
-        raise NotImplementedError
+        """``now_ms`` and ``age_ms_max`` of a verification."""
 
     def _question(
         self, path: str, body: dict[str, Any], request_key: str | None = None, **more: Any

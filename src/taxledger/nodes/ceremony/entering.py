@@ -26,7 +26,7 @@ def enter_network(
     peer_listen: str | None = None,
     engine_listen: str | None = None,
 ) -> HomeConfig:
-    """Make a home of a folder of ``init_home``: genesis, policy, authorities, ``node.toml``.
+    """Make a home of a folder of ``write_member_home``: genesis, policy, authorities, ``node.toml``.
 
     Args:
         folder: with the member's keys and ``member.json``.

@@ -39,7 +39,6 @@ from taxledger.nodes.identity.pki import make_credentials, sign_as_authority
 __all__ = [
     "GrantAccess",
     "fresh_folder",
-    "init_home",
     "own_member_file",
     "prove_member",
     "write_member_home",
@@ -72,45 +71,6 @@ def fresh_folder(directory: Path) -> Iterator[Path]:
         raise UnavailableError(f"cannot make the folder {directory}: {error}") from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-
-
-def init_home(
-    directory: Path,
-    *,
-    network: str,
-    engine: str,
-    name: str,
-    role: str,
-    kinds: Sequence[int] = (),
-    api_url: str,
-    peer_url: str,
-    engine_address: str | None = None,
-    now: datetime.datetime,
-    grant: GrantAccess,
-) -> MemberFile:
-    """Make a member's home with all its keys; see ``write_member_home``.
-
-    Args:
-        directory: must not exist, or be empty.
-
-    Raises:
-        InputError: a bad name or address, or the folder holds something. Nothing was written.
-        UnavailableError: the folder can't be written.
-    """
-    with fresh_folder(directory) as fresh:
-        return write_member_home(
-            fresh,
-            network=network,
-            engine=engine,
-            name=name,
-            role=role,
-            kinds=kinds,
-            api_url=api_url,
-            peer_url=peer_url,
-            engine_address=engine_address,
-            now=now,
-            grant=grant,
-        )
 
 
 def write_member_home(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from taxledger.nodes.ceremony.memberfile import MemberFile
     from taxledger.nodes.cli.office import Office
 
-__all__ = ["add", "checked", "register", "replace"]
+__all__ = ["OutputOption", "add", "checked", "register", "replace"]
 
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="The new member's member.json.")]
 OutputOption = Annotated[

@@ -97,22 +97,24 @@ def init(
     """
     from taxledger.ledger.kinds import parse_kind
     from taxledger.nodes.ceremony.memberfile import digest_of, encode_member_file
-    from taxledger.nodes.ceremony.newhome import init_home
+    from taxledger.nodes.ceremony.newhome import fresh_folder, write_member_home
     from taxledger.nodes.cli.network import grant_all_scopes, split_names
 
-    file = init_home(
-        directory,
-        network=network,
-        engine=engine,
-        name=name,
-        role=role,
-        kinds=[parse_kind(each) for each in split_names(issues, "--issues")],
-        api_url=api_url,
-        peer_url=peer_url,
-        engine_address=engine_address,
-        now=datetime.datetime.now(datetime.UTC),
-        grant=grant_all_scopes,
-    )
+    kinds = [parse_kind(each) for each in split_names(issues, "--issues")]
+    with fresh_folder(directory) as fresh:
+        file = write_member_home(
+            fresh,
+            network=network,
+            engine=engine,
+            name=name,
+            role=role,
+            kinds=kinds,
+            api_url=api_url,
+            peer_url=peer_url,
+            engine_address=engine_address,
+            now=datetime.datetime.now(datetime.UTC),
+            grant=grant_all_scopes,
+        )
     if output is not None:
         write_file(output, encode_member_file(file))
     say(f"home    {directory}")

@@ -14,7 +14,7 @@ import typer
 
 from taxledger.ledger.errors import InputError
 from taxledger.nodes.cli import snapshot
-from taxledger.nodes.cli.admission import add, replace
+from taxledger.nodes.cli.admission import OutputOption, add, replace
 from taxledger.nodes.cli.ceremony import enter, init, prove
 from taxledger.nodes.cli.office import open_office, propose_change, propose_or_write, say_state
 from taxledger.nodes.cli.output import (
@@ -36,10 +36,6 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The member's name.")]
-OutputOption = Annotated[
-    Path | None,
-    typer.Option("-o", "--output", metavar="FILE", help="Where to write the proposal.", show_default=False),
-]
 _FILE_BYTES_MAX = 1 << 20
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from taxledger.ledger.errors import InputError, RefusedError, TaxledgerError, UnavailableError, check
-from taxledger.ledger.hashing import log_leaf, sha256
+from taxledger.ledger.hashing import log_leaf
 from taxledger.ledger.members import validators_of
 from taxledger.nodes.application import decode_cosign
 from taxledger.nodes.background import Background
@@ -26,10 +26,11 @@ from taxledger.nodes.certification import Fork
 from taxledger.nodes.logs import get_logger
 from taxledger.nodes.ordering.cometbft import messages as abci
 from taxledger.nodes.ordering.cometbft.admission import answer_query
-from taxledger.nodes.ordering.cometbft.blocks import Blocks, chain_name, is_cosign
+from taxledger.nodes.ordering.cometbft.blocks import Blocks, is_cosign
 from taxledger.nodes.ordering.cometbft.peering import Peering
 from taxledger.nodes.ordering.cometbft.rpc import EngineRpc
 from taxledger.nodes.ordering.cometbft.server import AbciServer
+from taxledger.nodes.ordering.cometbft.settings import chain_name, node_id
 from taxledger.nodes.ordering.cometbft.shares import Shares
 from taxledger.nodes.peering.transport import PeerClient
 from taxledger.nodes.replica import Replica
@@ -361,7 +362,7 @@ class CometBft:
 
     def _name(self, address: bytes) -> str:
         for each in self.replica.application.validators.values():
-            if each.vote_key is not None and sha256(each.vote_key)[:20] == address:
+            if each.vote_key is not None and node_id(each.vote_key) == address.hex():
                 return each.name
         return address.hex()
 

@@ -31,11 +31,16 @@ from taxledger.ledger import canonical
 from taxledger.ledger.crypto import Signer
 from taxledger.ledger.errors import FormatError, InputError, UnavailableError
 from taxledger.ledger.genesis import chain_id, decode_genesis
-from taxledger.ledger.hashing import sha256
 from taxledger.nodes.home import Home, place_file
 from taxledger.nodes.homeconfig import HomeConfig
 from taxledger.nodes.identity.birthtokens import may_sign, spend_token
-from taxledger.nodes.ordering.cometbft.settings import BLOCK_BYTES_MAX, StateSync, chain_name, encode_settings
+from taxledger.nodes.ordering.cometbft.settings import (
+    BLOCK_BYTES_MAX,
+    StateSync,
+    chain_name,
+    encode_settings,
+    node_id,
+)
 from taxledger.nodes.peering.addresses import known_peers
 
 __all__ = [
@@ -83,7 +88,7 @@ def _public_value(public_key: bytes) -> dict[str, Any]:
 
 
 def _address(public_key: bytes) -> str:
-    return sha256(public_key)[:20].hex().upper()
+    return node_id(public_key).upper()
 
 
 def _json(value: Any) -> bytes:

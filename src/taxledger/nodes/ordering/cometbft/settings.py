@@ -38,7 +38,7 @@ def chain_name(chain_id: bytes) -> str:
 
 
 def node_id(public_key: bytes) -> str:
-    """How engines name each other: the first 20 bytes of the hash of the Ed25519 key, in hex."""
+    """How engines name each other, and validators: the first 20 bytes of the hash of the Ed25519 key, in hex."""
     return sha256(public_key)[:20].hex()
 
 
