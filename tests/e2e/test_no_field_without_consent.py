@@ -584,6 +584,7 @@ _NOT_RUN = {
     "network start": "starts nodes",
     "network stop": "stops nodes",
     "engine install": "builds a program",
+    "engine run": "becomes the engine where the network has one; refused at once elsewhere (test_engine_files)",
     "lend serve": "goes on until it is stopped",
 }
 _FLAGS = {"lend watch": ["--once"], "lend apply": ["--yes"]}

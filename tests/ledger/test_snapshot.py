@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import chainkit
@@ -223,6 +223,23 @@ def test_a_changed_chunk_is_refused_before_the_store_is_a_ledger(taken: Taken, w
         install_snapshot(store, verified, bad.chunks)
     assert caught.value.code == "snapshot_invalid"
     assert store.get(b"L" + bytes(8)) is None
+
+
+def test_no_more_is_read_than_the_header_counts(taken: Taken) -> None:
+    """The root is known at the end only: a liar with disks full of pairs is refused with the first too many."""
+    bad = changed_chunk(taken, *CHANGES["a pair more"])
+    more = canonical.encode([b"\xff" * 5, b""])
+    name = replace(bad.manifest.chunks[-1], size=len(more), digest=sha256(more))
+    verified = verify_manifest(
+        replace(bad.manifest, chunks=(*bad.manifest.chunks, name)), bad.policy, now_ms=NOW_MS
+    )
+
+    def offered() -> Iterator[bytes]:
+        yield from bad.chunks
+        pytest.fail("the chunk after the one with too many pairs was asked for")
+
+    with pytest.raises(VerificationError, match="keys in the map"):
+        install_snapshot(MemoryStore(), verified, offered())
 
 
 def test_a_run_that_begins_too_late_is_refused(taken: Taken) -> None:

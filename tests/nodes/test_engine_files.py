@@ -30,6 +30,7 @@ from taxledger.nodes.ordering.cometbft.files import (
     state_path,
     write_state_sync,
 )
+from taxledger.nodes.ordering.cometbft.run import run_engine
 from taxledger.nodes.ordering.cometbft.settings import StateSync, encode_settings, node_id
 
 
@@ -171,6 +172,10 @@ def test_not_for_other_engines(tmp_path: Path) -> None:
     )
     with pytest.raises(InputError, match="ordered by embedded"):
         prepare_engine(Home(tmp_path / "net" / "tax"))
+    with pytest.raises(
+        InputError, match="ordered by embedded"
+    ):  # at once, not after a node that never listens
+        run_engine(Home(tmp_path / "net" / "tax"))
     assert not (tmp_path / "net" / "tax" / "engine").exists()
 
 

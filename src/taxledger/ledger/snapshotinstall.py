@@ -125,6 +125,9 @@ def install_snapshot(store: Store, verified: VerifiedManifest, chunks: Iterable[
                 store.write(builder.add(entries), sync=False)
             except InputError as error:
                 raise _invalid(str(error)) from error
+            # The root is known at the end only: without this a liar could fill the disk until then.
+            if builder.count > header.state_count:
+                raise _invalid("keys in the map", expected=header.state_count, got=builder.count)
     run.finish()
     root, last = builder.finish()
     if (root, builder.count) != (header.state_root, header.state_count):
