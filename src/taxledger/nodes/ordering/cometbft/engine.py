@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,7 +26,7 @@ from taxledger.nodes.background import Background
 from taxledger.nodes.certification import Fork
 from taxledger.nodes.logs import get_logger
 from taxledger.nodes.ordering.cometbft import messages as abci
-from taxledger.nodes.ordering.cometbft.admission import answer_query
+from taxledger.nodes.ordering.cometbft.admission import answer_query, end_with_outsiders, turn_of
 from taxledger.nodes.ordering.cometbft.blocks import Blocks, is_cosign
 from taxledger.nodes.ordering.cometbft.peering import Peering
 from taxledger.nodes.ordering.cometbft.rpc import EngineRpc
@@ -147,10 +148,15 @@ class CometBft:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.peering.run(), name="peering")
                 group.create_task(self._look_after(), name="pending")
+                group.create_task(self._end_with_outsiders(), name="outsiders")
         finally:
             await self._background.stop()
             await self._server.stop()
             await self.rpc.close()
+
+    async def _end_with_outsiders(self) -> None:
+        turn = partial(turn_of, self.replica.application)
+        await end_with_outsiders(self.rpc, admits=self._admits, turn=turn, restart=self.restart)
 
     async def _look_after(self) -> None:
         """Send again what the engine may have lost, and certify what is late."""
