@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import signal
 import socket
 import stat
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -17,8 +20,8 @@ from fakeengine import Channel, EngineStopped
 from taxledger.ledger import limits
 from taxledger.ledger.errors import RefusedError, UnavailableError
 from taxledger.nodes.local.control import socket_address
+from taxledger.nodes.ordering.cometbft import ending, wire
 from taxledger.nodes.ordering.cometbft import messages as abci
-from taxledger.nodes.ordering.cometbft import wire
 from taxledger.nodes.ordering.cometbft.server import AbciServer
 
 
@@ -277,3 +280,38 @@ async def test_what_is_no_socket_is_left_alone(tmp_path: Path) -> None:
     assert path.read_text() == "mine"
     with pytest.raises(UnavailableError, match="cannot listen"):
         await Served(tmp_path / "nowhere" / "abci.sock").server.start()
+
+
+STUBBORN = """
+import signal, socket, sys
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+with socket.socket(socket.AF_UNIX) as channel:
+    channel.connect(sys.argv[1])
+    channel.sendall(bytes.fromhex(sys.argv[2]))
+    while channel.recv(1 << 16) and sys.argv[3] == "ends":
+        pass
+    while sys.argv[3] == "hangs":
+        signal.pause()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux")
+@pytest.mark.parametrize(("behaviour", "status"), [("ends", 0), ("hangs", -signal.SIGKILL)])
+async def test_an_engine_that_is_told_to_end_is_gone_in_the_end(
+    served: Served, monkeypatch: pytest.MonkeyPatch, behaviour: str, status: int
+) -> None:
+    monkeypatch.setattr(ending, "ENDS_S", 20.0 if behaviour == "ends" else 0.2)
+    request = abci.frame(abci.encode_request(abci.CommitRequest())).hex()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", STUBBORN, str(served.path), request, behaviour
+    )
+    try:
+        await served.until(lambda: "commit" in served.handler.calls)
+        served.server.disconnect()
+        async with asyncio.timeout(20):
+            assert await process.wait() == status
+        await served.until(lambda: served.handler.lost == 1)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()

@@ -27,6 +27,7 @@ from taxledger.ledger import limits
 from taxledger.ledger.errors import FormatError, InputError, LimitError, UnavailableError
 from taxledger.nodes.local.control import socket_address
 from taxledger.nodes.ordering.cometbft import messages as abci
+from taxledger.nodes.ordering.cometbft.ending import end_process, hold_peer
 
 __all__ = ["AbciHandler", "AbciServer"]
 
@@ -163,6 +164,8 @@ class AbciServer:
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._deciding: asyncio.Task[None] | None = None
+        self._engine: int | None = None  # the process of the connection that decides
+        self._ending: asyncio.Future[None] | None = None
         self._is_stopping = False
 
     async def start(self) -> None:
@@ -191,6 +194,14 @@ class AbciServer:
         """End the connections that there are: the engine stops, and whoever started it starts it anew."""
         for each in self._connections:
             each.cancel()
+        if self._engine is not None:
+            self._ending = asyncio.ensure_future(end_process(self._engine))
+            self._engine = None
+
+    def _release_engine(self) -> None:
+        if self._engine is not None:
+            os.close(self._engine)
+            self._engine = None
 
     async def stop(self) -> None:
         """End all connections, also those a handler is busy with, and remove the socket."""
@@ -199,6 +210,10 @@ class AbciServer:
         self._is_stopping = True
         self._server.close()
         self._server = None
+        self._release_engine()
+        if self._ending is not None:
+            self._ending.cancel()
+            await asyncio.gather(self._ending, return_exceptions=True)
         connections = [each for each in self._connections if each is not asyncio.current_task()]
         for each in connections:
             each.cancel()
@@ -235,7 +250,7 @@ class AbciServer:
             if connection.is_consensus and not self._is_stopping:
                 await self._tell_lost()
 
-    async def _succeed(self) -> None:
+    async def _succeed(self, writer: asyncio.StreamWriter) -> None:
         """The present connection decides from now on; an earlier one's engine must be gone."""
         earlier, self._deciding = self._deciding, asyncio.current_task()
         if earlier is not None and not earlier.done():
@@ -243,6 +258,8 @@ class AbciServer:
             if waiting:
                 earlier.cancel()
                 await asyncio.wait(waiting)
+        self._release_engine()
+        self._engine = hold_peer(writer.get_extra_info("socket").fileno())
 
     async def _tell_lost(self) -> None:
         try:
@@ -262,7 +279,7 @@ class _Connection:
         handler: AbciHandler,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        succeed: Callable[[], Awaitable[None]],
+        succeed: Callable[[asyncio.StreamWriter], Awaitable[None]],
     ) -> None:
         self._handler, self._reader, self._writer, self._succeed = handler, reader, writer, succeed
         self.is_consensus = False
@@ -272,7 +289,7 @@ class _Connection:
         while (data := await read_message(self._reader)) is not None:
             request = abci.decode_request(data)
             if isinstance(request, _CONSENSUS) and not self.is_consensus:
-                await self._succeed()
+                await self._succeed(self._writer)
                 self.is_consensus = True
             try:
                 reply = abci.encode_response(await answer(self._handler, request))
